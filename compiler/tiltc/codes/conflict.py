@@ -1,0 +1,162 @@
+"""T3xx: conflicts between signals, with the data, and with the training settings."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+CONFLICT: tuple[Code, ...] = (
+    Code(
+        "T301",
+        "opposed signals",
+        Severity.ERROR,
+        """One concept is pulled two ways on the same pairs.
+
+Example: `suppress: std.style.bold` and `keep: std.style.bold`.
+
+What to do: drop one of the two, or give them different gates with `when:`.""",
+    ),
+    Code(
+        "T302",
+        "opposed readings",
+        Severity.ERROR,
+        """Two different names are pulled two ways, but the evidence reads them through the same features.
+
+Whatever the plan does to one it does to the other, whatever their names say.
+
+Example: `keep: polite-refusal` and `suppress: std.stance.hedging`, both read through feature 1184.
+
+What to do: gate one of them, or read one by its own detector (`readout: detector`).""",
+    ),
+    Code(
+        "T303",
+        "spill within a family",
+        Severity.WARNING,
+        """A concept and its parent are pulled two ways; the note says how far one would drag the other.
+
+Example: suppressing markdown alone moves bold by -80% of its signal, while bold is to be kept.
+
+What to do: nothing if the solver meets both (see the forecast); otherwise name the children you mean.""",
+    ),
+    Code(
+        "T304",
+        "opposed family",
+        Severity.WARNING,
+        """A parent is suppressed while its child is kept or amplified, or the reverse.
+
+Example: `suppress: std.style.markdown` with `keep: std.style.list`.
+
+What to do: name the children that you mean. The joint solver may still separate the two; the forecast shows it.""",
+    ),
+    Code(
+        "T305",
+        "absent signal",
+        Severity.WARNING,
+        """The data doesn't teach what the signal wants to change: the interval of the mean gap spans zero.
+
+Example: suppressing flattery where chosen and rejected flatter equally often. There is nothing to take out, and a
+relative target has no size.
+
+What to do: drop the signal; for `amplify`, ask for an absolute amount such as `to: 0.1sd`.""",
+    ),
+    Code(
+        "T306",
+        "few rows",
+        Severity.WARNING,
+        """Few pairs speak about the concept, so the strength would follow the noise of single pairs.
+
+Example: a gate that opens for 12 of 15,000 pairs.
+
+What to do: widen the gate, harvest more rows, or accept it with `allow`.""",
+    ),
+    Code(
+        "T307",
+        "closed gate",
+        Severity.ERROR,
+        """The gate of a signal opens for no pair: the signal would do nothing.
+
+Example: `when: std.topic.cooking` on a dataset of code questions.
+
+What to do: check the gate's definition with `tiltc concepts NAME`, or drop the gate.""",
+    ),
+    Code(
+        "T308",
+        "tool cannot do this",
+        Severity.ERROR,
+        """The mechanism or readout can't do what the signal asks of it.
+
+Example: `amplify: playful` with `with: filter`. Dropping data can block a behaviour, never strengthen it.
+
+What to do: use `with: reward` or `with: reweight` to amplify; give a concept a detector before reading it by one.""",
+    ),
+    Code(
+        "T309",
+        "updates lost to precision",
+        Severity.ERROR,
+        """Updates this small round to nothing in the precision the weights are held in.
+
+Example: `precision: bf16` with `learning_rate: 1.0e-6`: more than 98% of the weights never change.
+
+What to do: `precision: bf16-mixed` or `fp32`, both of which keep fp32 master weights.""",
+    ),
+    Code(
+        "T310",
+        "saturated loss",
+        Severity.WARNING,
+        """At this beta, the sigmoid is flat after a margin of a few nats, which summed log-probabilities reach at once.
+
+Example: `beta: 2.0` with the `sigmoid` loss.
+
+What to do: lower beta, or use the length-normalised loss `sigmoid_norm`.""",
+    ),
+    Code(
+        "T311",
+        "truncated responses",
+        Severity.WARNING,
+        """Many responses are cut at `train.max_length`: what stands at their end is neither measured nor trained on.
+
+Example: closing offers in responses of 2,000 tokens with `max_length: 512`.
+
+What to do: raise `train.max_length`.""",
+    ),
+    Code(
+        "T312",
+        "fused loss ignores the plan",
+        Severity.ERROR,
+        """The fused Liger loss computes the margin inside a kernel, where weights and offsets have no place.
+
+Example: `liger: true` with any plan that reweights pairs or adds offsets to margins.
+
+What to do: remove `liger: true`.""",
+    ),
+    Code(
+        "T313",
+        "SAE of another model",
+        Severity.ERROR,
+        """The SAE explains less of the residual stream than its mean does, so its features mean nothing here.
+
+Example: an SAE of layer 20 read at layer 12, or trained on another model of the same width.
+
+What to do: use the SAE of this model, layer and hook.""",
+    ),
+    Code(
+        "T314",
+        "poor reconstruction",
+        Severity.WARNING,
+        """The SAE leaves more than half of the residual stream's variance unexplained on this data.
+
+Example: an SAE trained on English prose, read on code.
+
+What to do: use an SAE trained on text like this; read concepts by `readout: detector` where they have one.""",
+    ),
+    Code(
+        "T315",
+        "loss without offsets",
+        Severity.ERROR,
+        """A reward term adds an offset inside the loss; in this loss an offset has no exact meaning.
+
+Example: `loss: ipo` with `with: reward`.
+
+What to do: use `sigmoid`, `hinge`, `robust` or `sigmoid_norm`, or a mechanism without offsets.""",
+    ),
+)

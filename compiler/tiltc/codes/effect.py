@@ -1,0 +1,153 @@
+"""T6xx: effect. What `tiltc verify` finds when rollouts are held against the plan."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+EFFECT: tuple[Code, ...] = (
+    Code(
+        "T601",
+        "no effect",
+        Severity.WARNING,
+        """\
+A signal asked for a change, and the tilted policy can't be told from the plain one: the 95% interval of the
+difference contains zero. Either the intervention did nothing, or there are too few rollouts to see it.
+
+Example: `suppress: flattery` where plain training shows flattery in 15.1% of rollouts and the tilted run in 14.0%,
+difference -1.1 points (-5.2 to +3.1).
+
+What to do: look at the width of the interval first. If it is wider than the change that was asked for, verify with
+more rollouts (`--rollouts 512`). If it is narrow, the plan was too weak: lower `to:`, choose another `with:`, or
+train for longer.
+""",
+    ),
+    Code(
+        "T602",
+        "wrong direction",
+        Severity.ERROR,
+        """\
+The tilted policy differs measurably from the plain one, in the direction opposite to the one that the signal asked
+for. A forecast that fails like this must not be shipped.
+
+Example: `suppress: std.style.bold` where plain training shows bold in 12% of rollouts and the tilted run in 24%.
+
+What to do: see in the report whether the detector and the SAE readout disagree (the group may read something else than the
+concept), and whether another signal of the spec pulls on a related concept. `readout: detector` takes the SAE out of it.
+""",
+    ),
+    Code(
+        "T603",
+        "target missed",
+        Severity.WARNING,
+        """\
+The change went in the direction asked for, but its 95% interval does not reach the target, or it lies beyond it.
+
+Example: `suppress: flattery` where plain training adds 12 points, the tilted run still adds 5 (2 to 8) and the
+target is 0.
+
+The strength of a plan is solved for the first step of training. Margins grow while training goes on and can outrun a
+fixed offset, so a part of the shift may remain.
+
+What to do: set `strength:` higher, use `with: filter` for concepts that few rows carry, or accept the rest.
+""",
+    ),
+    Code(
+        "T604",
+        "kept concept moved",
+        Severity.ERROR,
+        """\
+A `keep` signal asked that a concept shift as under plain training. The whole 95% interval of the difference
+between the tilted and the plain policy lies outside the tolerance.
+
+Example: `keep: std.style.list` where plain training shows lists in 13.0% of rollouts and the tilted run in 4.1%,
+difference -8.9 points (-13.1 to -4.8), tolerance 0.7.
+
+What to do: widen `within:`, or gate the signal that drags the kept concept along with `when:`.
+""",
+    ),
+    Code(
+        "T605",
+        "effect not measurable",
+        Severity.NOTE,
+        """\
+The rollouts can't say whether the signal was met: plain training does not measurably move the concept on these
+prompts, no prompt expresses the gate, nothing reads the concept, or there is no baseline run to compare with.
+
+Example: `suppress: flattery` when neither the plain nor the tilted run flatters more than the starting policy.
+
+What to do: give a baseline (`tiltc run PLAN --plain -o BASE`, then `tiltc verify RUN --baseline BASE`), sample more
+rollouts, or choose prompts on which the concept can show (`verify: {prompts: my-prompts.jsonl}`).
+""",
+    ),
+    Code(
+        "T606",
+        "collateral shift",
+        Severity.WARNING,
+        """\
+A concept that no signal names differs between the tilted and the plain policy (q < 0.05 after
+Benjamini-Hochberg over everything that was not named). Without a baseline the comparison is with the starting policy.
+
+Example: `suppress: std.style.bold` also lowered std.style.heading by 0.4 sd (q = 0.003).
+
+What to do: if the concept matters, name it with `keep:` and compile again.
+""",
+    ),
+    Code(
+        "T607",
+        "forecast no better than chance",
+        Severity.NOTE,
+        """\
+Across all concepts, the shifts that were forecast do not line up with the shifts that were measured: shuffling the
+forecast over the concepts does as well (permutation p > 0.05). Compare with the noise ceiling that is printed beside it: when
+that is low too, the rollouts are too few to test any forecast.
+
+What to do: sample more rollouts; check that training ran with the plan's settings and for enough steps to shift anything.
+""",
+    ),
+    Code(
+        "T608",
+        "degenerate rollouts",
+        Severity.WARNING,
+        """\
+Many rollouts of a policy are empty or repeat a few words over and over, so that rates and readouts of them mean little.
+
+Example: 41% of the tilted policy's rollouts are empty or loops; for the starting policy it is 2%.
+
+What to do: lower the learning rate or train for fewer steps. The plan's forecast holds for a policy that still writes text.
+""",
+    ),
+    Code(
+        "T651",
+        "prompts can't be read",
+        Severity.ERROR,
+        """\
+`verify: {prompts: ...}` names something that is not a set of prompts. Known are `builtin:general`, `builtin:safety`, and
+.jsonl or .parquet files whose rows have `prompt` (a string, or a list of messages) or `messages`.
+
+Example of a row: {"prompt": "How do tides work?"}
+""",
+    ),
+    Code(
+        "T652",
+        "baseline does not match",
+        Severity.ERROR,
+        """\
+A baseline is the same training on untouched rows: same starting model, data and training settings. The run given to
+`--baseline` differs in one of them, so a difference between the two runs would not be the plan's effect.
+
+What to do: `tiltc run PLAN --plain -o BASE` with the plan of the run that is verified.
+""",
+    ),
+    Code(
+        "T653",
+        "run can't be verified",
+        Severity.ERROR,
+        """\
+The folder is not a finished run: `record.json`, `plan/` or `model/` is missing or damaged, or the plan inside is not
+the one in the record.
+
+What to do: `tiltc run PLAN -o RUN` finishes an interrupted run.
+""",
+    ),
+)

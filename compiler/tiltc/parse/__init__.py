@@ -1,0 +1,48 @@
+"""Text to a typed spec whose names are all known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from tiltc.diagnostics import Diagnostics
+from tiltc.parse.document import MOST, Document
+from tiltc.parse.library import Library
+from tiltc.parse.overrides import apply_overrides
+from tiltc.parse.rules import RULES
+from tiltc.parse.specfile import Definition, SpecFile
+from tiltc.parse.validate import validate_spec
+from tiltc.parse.variables import check_variables
+from tiltc.source import read
+
+__all__ = ["Definition", "SpecFile", "parse"]
+
+
+def parse(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SpecFile | None, Diagnostics]:
+    """Read a spec, apply `--set` overrides, merge the libraries it extends and check its names.
+
+    Args:
+        path: the spec file; spans show it as given.
+        overrides: `dotted.path=value` texts, values in YAML.
+
+    Returns:
+        The spec file, or None when any finding is an error.
+    """
+    source, found = read(Path(path), str(path))
+    if source is None:
+        return None, found
+    document = Document.of(source)
+    applied = apply_overrides(document, overrides, found)
+    check_variables(document, found)
+    spec = validate_spec(document, found)
+    if spec is None or found.failed:
+        return None, found
+    library = Library(found)
+    library.add(document, spec)
+    if found.failed:
+        return None, found
+    spec_file = SpecFile(str(path), spec, library.definitions, library.sources, applied, document.overridden)
+    for rule in RULES:
+        found.extend(islice(rule(spec_file), MOST))
+    return (None if found.failed else spec_file), found

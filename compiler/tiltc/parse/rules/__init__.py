@@ -1,0 +1,31 @@
+"""What can be said about a typed spec from its files alone. A rule yields its findings; the order is of no account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tiltc.diagnostics import Diagnostic
+from tiltc.parse.rules.allows import unknown_allows
+from tiltc.parse.rules.definitions import blank_definitions, missing_examples, odd_names
+from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_parents, wrong_side
+from tiltc.parse.rules.patterns import backtracking_patterns, invalid_patterns
+from tiltc.parse.rules.references import unpinned_references
+from tiltc.parse.rules.signals import idle_amplify, repeated_signals, unclear_target
+from tiltc.parse.specfile import SpecFile
+
+RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
+    unknown_names,
+    unknown_parents,
+    circular_parents,
+    wrong_side,
+    repeated_signals,
+    idle_amplify,
+    unclear_target,
+    odd_names,
+    blank_definitions,
+    missing_examples,
+    invalid_patterns,
+    backtracking_patterns,
+    unpinned_references,
+    unknown_allows,
+)

@@ -1,0 +1,49 @@
+"""Definitions that can't find anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tiltc.diagnostics import Diagnostic, Label
+from tiltc.parse.specfile import SpecFile
+from tiltc.paths import expand
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def odd_names(file: SpecFile) -> Iterator[Diagnostic]:
+    """A concept name that can't be typed at a prompt or in a table."""
+    for name, definition in file.library.items():
+        if definition.own and not _NAME.fullmatch(name):
+            label = Label(file.definition_at(name, key=True), "a name has letters, digits, `.`, `_` and `-`")
+            yield Diagnostic("T114", label)
+
+
+def blank_definitions(file: SpecFile) -> Iterator[Diagnostic]:
+    """An empty list, or an entry of it that can't match."""
+    for name, definition in file.library.items():
+        concept = definition.concept
+        if not definition.own:
+            continue
+        if concept.words == () or concept.features == ():
+            yield Diagnostic("T126", Label(file.definition_at(name, concept.kind, key=True), "the list is empty"))
+        for index, word in enumerate(concept.words or ()):
+            if not word.strip():
+                yield Diagnostic("T126", Label(file.definition_at(name, "words", index), "this entry is blank"))
+        for index, feature in enumerate(concept.features or ()):
+            if feature < 0:
+                text = "feature ids count from 0"
+                yield Diagnostic("T126", Label(file.definition_at(name, "features", index), text))
+        if concept.pattern == "":
+            yield Diagnostic("T126", Label(file.definition_at(name, "pattern"), "the pattern is empty"))
+
+
+def missing_examples(file: SpecFile) -> Iterator[Diagnostic]:
+    """An `examples:` file that is not there."""
+    for name, definition in file.library.items():
+        text = definition.concept.examples
+        if text is not None and definition.own and not definition.path(text).is_file():
+            label = Label(file.definition_at(name, "examples"), f"no file `{expand(text)}`")
+            notes = (f"looked for in `{definition.folder}`, the folder of `{definition.file}`",)
+            yield Diagnostic("T143", label, notes=notes)

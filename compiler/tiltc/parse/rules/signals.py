@@ -1,0 +1,42 @@
+"""Signals that repeat each other or ask for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tiltc.diagnostics import Diagnostic, Label
+from tiltc.parse.specfile import SpecFile
+from tiltc.spec import Amplify
+
+
+def repeated_signals(file: SpecFile) -> Iterator[Diagnostic]:
+    """The same verb, concept and gate twice."""
+    first: dict[tuple[str, str, str | None], int] = {}
+    for index, signal in enumerate(file.spec.signals):
+        same = first.setdefault((signal.verb, signal.concept, signal.when), index)
+        if same != index:
+            earlier = Label(file.at(("signals", same, signal.verb)), "first given here")
+            at = file.at(("signals", index, signal.verb))
+            yield Diagnostic("T136", Label(at, f"`{signal.verb}: {signal.concept}` is given again"), labels=(earlier,))
+
+
+def idle_amplify(file: SpecFile) -> Iterator[Diagnostic]:
+    """An amplify whose target is what the data teaches already, or less."""
+    for index, signal in enumerate(file.spec.signals):
+        if not isinstance(signal, Amplify):
+            continue
+        times, sd = signal.to.times, signal.to.sd
+        if (times is not None and times <= 1) or (sd is not None and sd == 0):
+            text = "this is today's signal" if times == 1 else "this is less than today's signal"
+            help = f"ask for more, such as `2x`, or write `keep: {signal.concept}`"
+            yield Diagnostic("T137", Label(file.at(("signals", index, "to")), text), helps=(help,))
+
+
+def unclear_target(file: SpecFile) -> Iterator[Diagnostic]:
+    """An amplify target that gives both a factor and a signal, or neither."""
+    for index, signal in enumerate(file.spec.signals):
+        if isinstance(signal, Amplify) and (signal.to.times is None) == (signal.to.sd is None):
+            text = "give either `times` or `sd`"
+            yield Diagnostic(
+                "T122", Label(file.at(("signals", index, "to"), key=True), text), helps=("write `to: 2x`",)
+            )

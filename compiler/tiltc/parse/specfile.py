@@ -1,0 +1,101 @@
+"""What parsing gives: the spec, every concept it can name, and where everything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tiltc.canonical import canonical_json, sha256_text
+from tiltc.diagnostics import Span
+from tiltc.paths import locate
+from tiltc.source import Route, SourceFile, override_span
+from tiltc.spec import Concept, Spec
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A concept and where it is defined. `folder` is what its `examples:` path is relative to."""
+
+    name: str
+    concept: Concept
+    file: str
+    folder: Path
+    route: Route
+
+    @property
+    def own(self) -> bool:
+        """False for what ships with tiltc."""
+        return not self.file.startswith("std/")
+
+    def path(self, text: str) -> Path:
+        return locate(text, self.folder)
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A spec that was read and whose names are all known.
+
+    `path` is as the user gave it. `library` has every concept within reach by name: std, extended and own.
+    `sources` has every file that was read, by the path used in spans. `overrides` is what `--set` changed.
+    """
+
+    path: str
+    spec: Spec
+    library: dict[str, Definition]
+    sources: dict[str, SourceFile]
+    overrides: dict[str, Any]
+    #: what `--set` changed by route, as typed
+    overridden: dict[Route, str] = field(default_factory=dict[Route, str])
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.path).parent
+
+    def at(self, route: Route, key: bool = False) -> Span:
+        """The place of the value at a route, or of its key, or of the nearest parent that is written.
+
+        That is in the spec, or on the command line for what `--set` changed.
+        """
+        for changed, written in self.overridden.items():
+            if route[: len(changed)] == changed:
+                return override_span(written)
+        return self.sources[self.path].at(route, key)
+
+    def definition_at(self, name: str, *route: str | int, key: bool = False) -> Span | None:
+        """A place within a concept's definition, in whichever file that is; None for what ships with tiltc."""
+        definition = self.library[name]
+        if definition.file == self.path:
+            return self.at((*definition.route, *route), key)
+        source = self.sources.get(definition.file)
+        return source.at((*definition.route, *route), key) if source else None
+
+    def named(self) -> Iterator[tuple[Route, str]]:
+        """Every place of the spec that names a concept, with the name."""
+        for index, signal in enumerate(self.spec.signals):
+            yield ("signals", index, signal.verb), signal.concept
+            if signal.when is not None:
+                yield ("signals", index, "when"), signal.when
+
+    def reached(self) -> dict[str, Definition]:
+        """The definitions the signals depend on: what they name, and its parents."""
+        reached: dict[str, Definition] = {}
+        waiting = [name for _, name in self.named()]
+        while waiting:
+            name = waiting.pop()
+            if name not in reached and name in self.library:
+                reached[name] = self.library[name]
+                waiting.extend(reached[name].concept.parents)
+        return reached
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of what the spec means: independent of paths, comments, order of keys and free text."""
+        spec = self.spec.model_dump(mode="json", by_alias=True, exclude={"extends", "concepts", "meta"})
+        concepts = {
+            name: definition.concept.model_dump(mode="json", exclude={"meta"})
+            for name, definition in self.reached().items()
+        }
+        return sha256_text(canonical_json({"spec": spec, "concepts": concepts}))

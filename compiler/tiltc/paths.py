@@ -1,0 +1,27 @@
+"""Paths as a spec may write them: relative to the file that names them, with `${VAR}` from the environment.
+
+Specs and plans keep the text as written, so that neither depends on the machine; only opening a file expands it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def unset_variables(text: str) -> list[str]:
+    """The variables a path names that the environment does not have."""
+    return [name for name in VARIABLE.findall(text) if name not in os.environ]
+
+
+def expand(text: str) -> str:
+    """A path with the variables that are set filled in; the others stay as written."""
+    return VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), text)
+
+
+def locate(text: str, folder: Path) -> Path:
+    """Where a path written in a file of `folder` leads."""
+    return folder / expand(text)

@@ -1,0 +1,222 @@
+"""The plan: what the compiler decided, in a form that is reviewed in a pull request and obeyed by the runtime.
+
+A plan is a folder of two files. `plan.json` is canonical (sorted keys, indented, no clock, host or absolute path) and
+carries a digest of itself. `rows.parquet` has one row per pair of the dataset, in its order (`ROW_COLUMNS`).
+The field comments say which fields the runtime acts on; everything else is there for the reader.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tiltc.spec import Budget, Concept, FileRef, HubRef, SaeRef, Train, Verify
+
+PLAN_VERSION = 1
+
+#: Columns of `rows.parquet`: name, pyarrow type, meaning.
+ROW_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("row_id", "string", "content hash of the pair, see `evidence.py`"),
+    ("keep", "bool", "false: the pair is dropped"),
+    ("weight", "double", "multiplies the pair's loss; the mean over kept rows is 1"),
+    ("margin_offset", "double", "added inside the sigmoid of the DPO loss, in logits"),
+    ("reason", "string", "which actions touched the row, empty when none did"),
+)
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelPin(Frozen):
+    name: str
+    #: sha256 over the weight tensors' bytes in name order
+    digest: str
+    layers: int
+    width: int
+
+
+class SaePin(Frozen):
+    name: str
+    #: sha256 over the parameter tensors' bytes in name order
+    digest: str
+    hook: str
+    width: int
+    features: int
+
+
+class DataPin(Frozen):
+    name: str
+    #: sha256 over the row ids in order
+    digest: str
+    rows: int
+    #: sha256 of the source file's bytes; None for data from the Hub
+    file_sha256: str | None = None
+
+
+class Pins(Frozen):
+    """Everything the plan depends on. The runtime refuses to run when one of these no longer holds."""
+
+    spec: str
+    evidence: str
+    model: ModelPin
+    sae: SaePin
+    data: DataPin
+    #: sha256 of the chat template text
+    template: str
+    max_length: int
+    #: contrast set digest by concept name
+    contrasts: dict[str, str] = {}
+    #: digest of rows.parquet's contents (not its bytes): see `planfile.rows_digest`
+    rows: str
+
+
+class Interval(Frozen):
+    """A value with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Member(Frozen):
+    """A feature of a group: it contributes weight * min(max activation / scale, 1)."""
+
+    feature: int
+    weight: float
+    scale: float
+
+
+class Group(Frozen):
+    """A weighted group of SAE features that reads one concept from the max activations of a text.
+
+    score = sum of weight * min(max activation / scale, 1); standardised = (score - mean) / sd, with the
+    moments taken over both responses of all pairs.
+    """
+
+    members: tuple[Member, ...]
+    mean: float
+    sd: float
+
+
+class Detection(Frozen):
+    """Held-out AUROC of one tool for one concept."""
+
+    tool: Literal["sae", "direction", "probe", "words"]
+    auroc: Interval
+    positives: int
+    negatives: int
+
+
+class Preference(Frozen):
+    """What the data says about a concept: is it more present in chosen than in rejected?"""
+
+    #: mean gap of the standardised score, chosen minus rejected
+    effect: Interval
+    #: the same with the length gap regressed out
+    effect_length_controlled: Interval
+    p: float
+    q: float
+    split_half_agrees: bool
+    chosen_rate: float | None = None
+    rejected_rate: float | None = None
+
+
+Status = Literal["resolved", "weak", "ambiguous", "unresolved"]
+
+
+class PlanConcept(Frozen):
+    """A resolved concept: definition, readout and evidence."""
+
+    name: str
+    #: declared: named by a signal; library: measured for collateral
+    role: Literal["declared", "library", "gate"]
+    definition: Concept
+    status: Status
+    readout: Literal["sae", "detector"]
+    group: Group | None = None
+    #: moments of the detector score over both responses, for the `detector` readout
+    detector_mean: float = 0.0
+    detector_sd: float = 1.0
+    detection: tuple[Detection, ...] = ()
+    preference: Preference | None = None
+    #: digest of the contrast set for `examples` concepts
+    contrast: str | None = None
+
+
+class Action(Frozen):
+    """One intervention, with the reason. The runtime reads only rows.parquet; this block is for the reviewer."""
+
+    mechanism: Literal["filter", "reweight", "reward"]
+    signal: str
+    concept: str
+    #: tilt coefficient in logits per sd of gap (reward, reweight); rows dropped for it (filter)
+    strength: float
+    rows_touched: int
+    because: str
+
+
+class ForecastRow(Frozen):
+    """First-step signal g and simulated shift of one concept, without and with the plan."""
+
+    name: str
+    kind: Literal["declared", "library", "discovered"]
+    verb: Literal["suppress", "keep", "amplify"] | None = None
+    #: the signal's gate; `verify` then judges only rollouts whose prompt expresses it
+    when: str | None = None
+    #: first-step signal (design: g), sd of gap
+    plain: Interval
+    tilted: Interval
+    #: mean shift after simulated training, sd of score
+    simulated_plain: float
+    simulated_tilted: float
+    target: float | None = None
+    tolerance: float | None = None
+
+
+class Discovered(Frozen):
+    """A feature group found in the data, without a name: for collateral and for testing the forecast."""
+
+    name: str
+    group: Group
+
+
+class Spend(Frozen):
+    """What the plan costs."""
+
+    rows: int
+    kept: int
+    effective_sample: float
+    largest_weight: float
+    largest_offset: float
+
+
+class Allowed(Frozen):
+    code: str
+    because: str
+
+
+class Plan(Frozen):
+    """`plan.json`."""
+
+    plan_version: Literal[1] = 1
+    compiler: str
+    name: str
+    #: the runtime acts on: model, sae, data, train, verify, pins, and rows.parquet
+    model: str | HubRef
+    sae: str | SaeRef
+    data: str | HubRef | FileRef
+    train: Train
+    verify: Verify
+    budget: Budget
+    pins: Pins
+    overrides: dict[str, Any] = {}
+    concepts: tuple[PlanConcept, ...]
+    discovered: tuple[Discovered, ...] = ()
+    actions: tuple[Action, ...]
+    forecast: tuple[ForecastRow, ...]
+    spend: Spend
+    allowed: tuple[Allowed, ...] = ()
+    #: sha256 over the canonical JSON of all other fields
+    digest: str = ""

@@ -1,0 +1,260 @@
+"""The typed form of a spec file: what a user may write. Frozen, closed, and the source of `schemas/spec.json`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+VERSION = 1
+
+
+class Closed(BaseModel):
+    """A frozen model that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?\s*%", value.strip()):
+        return float(value.strip().rstrip("% ")) / 100
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+#: A share of something: `5%` or `0.05`.
+Share = Annotated[
+    float,
+    BeforeValidator(_share, json_schema_input_type=float | Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*%$")]),
+    Field(ge=0, le=1),
+]
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+#: A float that may be written as an integer.
+Number = Annotated[float, BeforeValidator(_number)]
+
+Surface = Literal[
+    "bold", "italic", "heading", "list", "table", "code", "link", "horizontal-rule",
+    "emoji", "em-dash", "exclamation", "question", "length", "quote", "bare-url",
+]  # fmt: skip
+
+
+class Contrast(Closed):
+    """Two system prompts to roll out: the persona-vector recipe."""
+
+    positive: str = Field(min_length=1)
+    negative: str = Field(min_length=1)
+    questions: str | None = None
+
+
+class Concept(Closed):
+    """Evidence to look for under a name. Exactly one kind of definition.
+
+    `reads` says which text the definition is about: `response` (default) or `prompt` (topic gates).
+    """
+
+    about: str = Field(min_length=1)
+    pattern: str | None = None
+    words: tuple[str, ...] | None = None
+    surface: Surface | None = None
+    examples: str | None = None
+    contrast: Contrast | None = None
+    label: str | None = None
+    features: tuple[int, ...] | None = None
+    at_least: int = Field(default=1, ge=1, description="matches needed for the concept to count as present")
+    reads: Literal["response", "prompt"] = "response"
+    parents: tuple[str, ...] = ()
+    meta: dict[str, Any] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The one definition that is given: pattern, words, surface, examples, contrast, label or features."""
+        return next(k for k in DEFINITIONS if getattr(self, k) is not None)
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> Concept:
+        given = [k for k in DEFINITIONS if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(DEFINITIONS)}; found {', '.join(given) or 'none'}")
+        return self
+
+
+DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "features")
+
+#: How a signal is carried out. `auto` lets the compiler choose and say why.
+Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
+#: What scores a response for the gap: the SAE group, or the concept's own detector.
+Readout = Literal["sae", "detector"]
+
+
+class _Signal(Closed):
+    when: str | None = Field(default=None, description="a gate: only pairs whose prompt expresses this concept")
+
+    @property
+    def verb(self) -> str:
+        return type(self).__name__.lower()
+
+    @property
+    def concept(self) -> str:
+        return str(getattr(self, self.verb))
+
+
+class Suppress(_Signal):
+    """Take the concept out of what the data teaches."""
+
+    suppress: str
+    with_: Mechanism = Field(default="auto", alias="with")
+    to: Share = Field(default=0.0, description="share of today's signal that may remain")
+    within: Share = Field(default=0.05, description="tolerance, as a share of today's signal")
+    readout: Readout | None = None
+    strength: Number | None = Field(default=None, description="override the solved strength (logits per sd of gap)")
+
+
+class Keep(_Signal):
+    """Leave what the data teaches about the concept as it is."""
+
+    keep: str
+    within: Share = 0.10
+    readout: Readout | None = None
+
+
+def _factor(value: Any) -> Any:
+    if isinstance(value, str):
+        if match := re.fullmatch(r"(\d+(?:\.\d+)?)x", value):
+            return {"times": float(match[1])}
+        if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*sd", value):
+            return {"sd": float(match[1])}
+    return value
+
+
+class Target(Closed):
+    """An amplify target: a multiple of today's signal, or an absolute first-step signal in sd of the score."""
+
+    times: float | None = Field(default=None, ge=0)
+    sd: float | None = Field(default=None, ge=0)
+
+
+class Amplify(_Signal):
+    """Make the data teach more of the concept."""
+
+    amplify: str
+    with_: Mechanism = Field(default="auto", alias="with")
+    to: Annotated[
+        Target,
+        BeforeValidator(_factor, json_schema_input_type=Target | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(x|\s*sd)$")]),
+    ] = Target(times=2.0)
+    within: Share = 0.05
+    readout: Readout | None = None
+    strength: Number | None = None
+
+
+Signal = Suppress | Keep | Amplify
+
+
+class HubRef(Closed):
+    """Something on the Hugging Face Hub, pinned by commit."""
+
+    hub: str
+    revision: str | None = None
+    split: str = "train"
+    config: str | None = None
+    rows: int | None = Field(default=None, ge=1)
+
+
+class FileRef(Closed):
+    """A local data file and, optionally, how many of its first rows to use."""
+
+    file: str
+    rows: int | None = Field(default=None, ge=1)
+
+
+class SaeRef(Closed):
+    """An SAE in a SAELens release."""
+
+    release: str
+    id: str
+
+
+class Budget(Closed):
+    """How much of the data a plan may spend."""
+
+    drop: Share = Field(default=0.05, description="share of rows that may be dropped")
+    effective_sample: Share = Field(default=0.6, description="least effective sample size, as a share of the rows kept")
+
+
+class Lora(Closed):
+    """LoRA settings; `layers` is the first decoder layer that gets adapters."""
+
+    r: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    layers: int = Field(default=0, ge=0)
+
+
+class Train(Closed):
+    """Training settings, handed to the trainer as they are."""
+
+    method: Literal["dpo", "reward", "sft", "kto", "grpo"] = "dpo"
+    beta: Number = Field(default=0.1, gt=0)
+    learning_rate: Number = Field(default=5e-6, gt=0)
+    epochs: Number = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    warmup: Share = 0.1
+    max_length: int = Field(default=1024, ge=8)
+    loss: Literal["sigmoid", "hinge", "robust", "sigmoid_norm", "ipo"] = "sigmoid"
+    precision: Literal["fp32", "bf16-mixed", "bf16"] = "fp32"
+    lora: Lora | None = None
+    max_steps: int | None = Field(default=None, ge=1)
+    save_steps: int = Field(default=50, ge=1)
+    liger: bool = False
+    seed: int = Field(default=0, ge=0)
+
+
+class Verify(Closed):
+    """Where and how often to sample when the forecast is tested."""
+
+    prompts: str = "builtin:general"
+    rollouts: int = Field(default=128, ge=2)
+    max_new_tokens: int = Field(default=96, ge=1)
+    temperature: Number = Field(default=1.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Allow(Closed):
+    """A warning that is accepted, with the reason."""
+
+    code: str
+    because: str = Field(min_length=3)
+
+
+class Spec(Closed):
+    """A learning-signal spec."""
+
+    tiltc: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    model: str | HubRef = "builtin:smollm2-135m-instruct"
+    sae: str | SaeRef = "builtin:smollm2-135m-instruct-l15"
+    data: str | HubRef | FileRef = "builtin:planted"
+    extends: tuple[str, ...] = ()
+    concepts: dict[str, Concept] = Field(default_factory=dict)
+    signals: tuple[Signal, ...] = Field(min_length=1)
+    budget: Budget = Budget()
+    train: Train = Train()
+    verify: Verify = Verify()
+    allow: tuple[Allow, ...] = ()
+    meta: dict[str, Any] | None = None
+
+
+class ConceptFile(Closed):
+    """A concept library: what `extends` points at, and the form of `std`."""
+
+    tiltc: Literal[1]
+    extends: tuple[str, ...] = ()
+    concepts: dict[str, Concept]
+    meta: dict[str, Any] | None = None

@@ -1,0 +1,48 @@
+"""Linting: golden messages for what is wrong, silence for what is right."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from tiltc.cli import main
+from tiltc.lint import lint
+
+TESTS = Path(__file__).parent.parent
+ERR = sorted((TESTS / "err").glob("*.yaml"))
+OK = sorted((TESTS / "ok").glob("*.yaml"))
+
+
+def linted(case: Path) -> str:
+    """What `tiltc lint` prints for a case, with the overrides of its `# set:` lines."""
+    overrides = re.findall(r"^# set: (.*)$", case.read_text("latin-1"), re.MULTILINE)
+    flags = [flag for override in overrides for flag in ("--set", override)]
+    out, err = io.StringIO(), io.StringIO()
+    code = main(["lint", case.name, *flags], out, err)
+    return out.getvalue().replace(case.name, "$FILE") + f"[{code}] {err.getvalue()}"
+
+
+@pytest.mark.parametrize("case", ERR, ids=lambda case: case.stem)
+def test_finding_reads_as_accepted(case: Path, accept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each faulty spec is answered with the text that was reviewed."""
+    monkeypatch.chdir(case.parent)
+    golden = case.with_suffix(".diag")
+    if accept:
+        golden.write_text(linted(case), "utf-8")
+    assert linted(case) == golden.read_text("utf-8")
+
+
+def test_every_golden_has_its_case() -> None:
+    """No .diag file outlives the .yaml that it belongs to."""
+    assert {file.stem for file in (TESTS / "err").glob("*.diag")} == {case.stem for case in ERR}
+
+
+@pytest.mark.parametrize("case", OK, ids=lambda case: case.stem)
+def test_sound_spec_has_no_findings(case: Path) -> None:
+    """Each sound spec lints without a word."""
+    file, found = lint(case)
+    assert file is not None
+    assert [diagnostic.code for diagnostic in found] == []
