@@ -1,0 +1,69 @@
+"""Signals that pull against each other by name alone."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from tiltc.diagnostics import Diagnostics, Label
+
+if TYPE_CHECKING:
+    from tiltc.parse import SpecFile
+    from tiltc.spec import Signal
+
+#: verbs that can't both hold for one concept on the same pairs
+OPPOSED = frozenset({frozenset({"suppress", "keep"}), frozenset({"suppress", "amplify"}), frozenset({"keep", "amplify"})})
+
+
+def _meet(first: Signal, second: Signal) -> bool:
+    """True when the two can apply to the same pair: the same gate, or one of them without a gate."""
+    return first.when == second.when or first.when is None or second.when is None
+
+
+def same_concept(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T301: one concept, two verbs."""
+    for (i, first), (j, second) in combinations(enumerate(spec_file.spec.signals), 2):
+        if first.concept == second.concept and frozenset({first.verb, second.verb}) in OPPOSED and _meet(first, second):
+            found.add(
+                "T301",
+                spec_file.at(("signals", j, second.verb)),
+                f"`{second.concept}` is to {second.verb} here",
+                labels=[Label(spec_file.at(("signals", i, first.verb)), f"and to {first.verb} here")],
+                helps=["drop one of the two, or give them different gates with `when:`"],
+            )
+
+
+def family(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T304: a parent is suppressed while its child is kept or amplified, or the reverse."""
+    for (i, first), (j, second) in combinations(enumerate(spec_file.spec.signals), 2):
+        if "suppress" not in (first.verb, second.verb) or first.verb == second.verb or not _meet(first, second):
+            continue
+        parent = _parent(spec_file, first.concept, second.concept)
+        if parent:
+            child = second.concept if parent == first.concept else first.concept
+            found.add(
+                "T304",
+                spec_file.at(("signals", j, second.verb)),
+                f"`{second.concept}` is to {second.verb} here",
+                labels=[Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is to {first.verb} here")],
+                notes=[f"`{child}` is a kind of `{parent}`"],
+                helps=[f"name the children of `{parent}` that you mean instead of `{parent}` itself"],
+            )
+
+
+def _parent(spec_file: SpecFile, first: str, second: str) -> str | None:
+    if first in ancestors(spec_file, second):
+        return first
+    return second if second in ancestors(spec_file, first) else None
+
+
+def ancestors(spec_file: SpecFile, name: str) -> set[str]:
+    """All parents of a concept, theirs included; a cycle ends where it began."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        definition = spec_file.library.get(waiting.pop())
+        fresh = [p for p in definition.concept.parents if p not in seen] if definition else []
+        seen.update(fresh)
+        waiting.extend(fresh)
+    return seen

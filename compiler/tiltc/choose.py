@@ -1,0 +1,293 @@
+"""Choose: give each signal its mechanism, and solve (design section 7).
+
+Mechanisms run in the order filter, reweight, reward. Each one meets the constraints of its own signals and of all keeps,
+and holds what the earlier ones reached, so that the whole plan meets the whole spec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltc.diagnostics import Diagnostics, Label
+from tiltc.resolved import CheckedSpec, ResolvedSignal
+from tiltc.solve import REWARD, REWEIGHT, Problem, Solution, drop, effective_sample, tilt
+from tiltc.spec import Amplify, Budget, Keep, Suppress
+
+if TYPE_CHECKING:
+    from tiltc.parse import SpecFile
+
+Array = npt.NDArray[np.float64]
+Built = Literal["filter", "reweight", "reward"]
+
+#: no tolerance is finer than this share of a signal's own standard error: the data can't tell the difference
+FINEST = 0.25
+#: an offset beyond this leaves less than 0.25% of a pair's gradient
+SATURATED = 6.0
+#: shares of pairs: a concept carried by fewer is a matter for a filter
+ONE_SIDED = 0.02
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a signal allows g to be: target +- tolerance."""
+
+    signal: ResolvedSignal
+    target: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for one signal."""
+
+    band: Band
+    mechanism: Built
+    strength: float
+    because: str
+    rows: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Solved:
+    """The plan as numbers, one entry per pair: keep, weight (mean 1 over kept rows) and margin offset in logits."""
+
+    checked: CheckedSpec
+    keep: npt.NDArray[np.bool_]
+    weight: Array
+    offset: Array
+    bands: tuple[Band, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def factor(self) -> Array:
+        """m w 2 sigmoid(-o): what each pair's first-step gradient is multiplied with (n,)."""
+        return self.keep * self.weight * (1 - np.tanh(0.5 * self.offset))
+
+
+@dataclass
+class _State:
+    """The solver's position between two mechanisms."""
+
+    keep: npt.NDArray[np.bool_]
+    weight: Array
+    offset: Array
+    done: list[Decision] = field(default_factory=list)
+
+    @property
+    def base(self) -> Array:
+        return self.keep * self.weight
+
+
+def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Diagnostics]:
+    """Solve the spec. All infeasibilities are reported with the signals that cause them."""
+    found = Diagnostics()
+    bands = tuple(_band(s) for s in checked.resolved.signals)
+    n = len(checked.resolved.pairs.usable)
+    state = _State(np.ones(n, dtype=bool), np.ones(n), np.zeros(n))
+    assigned = _assign(bands, spec_file.spec.budget, state)
+    for mechanism in ("filter", "reweight", "reward"):
+        active = [b for b in bands if assigned.get(b.signal.index, ("", ""))[0] == mechanism]
+        if active:
+            _run(spec_file, mechanism, active, bands, assigned, state, found)
+    if not found.failed:
+        _spend(spec_file, state, found)
+    solved = Solved(checked, state.keep, state.weight, state.offset, bands, tuple(state.done))
+    return (None if found.failed else solved), found
+
+
+def _band(signal: ResolvedSignal) -> Band:
+    """The constraint a signal stands for; its tolerance is never finer than the data's own noise allows."""
+    ask, today = signal.ask, signal.today
+    floor = FINEST * signal.se
+    if isinstance(ask, Suppress):
+        target = ask.to * today
+    elif isinstance(ask, Keep):
+        target = today
+    elif ask.to.sd is not None:
+        target = ask.to.sd
+    else:
+        target = (ask.to.times or 0.0) * today
+    return Band(signal, target, max(ask.within * abs(today), floor if isinstance(ask, Keep) else min(floor, 0.05 * abs(today))))
+
+
+def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int, tuple[Built, str]]:
+    """Mechanism and reason for every signal that asks for a change."""
+    out: dict[int, tuple[Built, str]] = {}
+    for band in bands:
+        ask = band.signal.ask
+        if isinstance(ask, Keep):
+            continue
+        if ask.with_ == "auto":
+            out[band.signal.index] = _auto(band, budget, state)
+        elif ask.with_ in ("filter", "reweight", "reward"):
+            out[band.signal.index] = (ask.with_, "asked for in the spec")
+    return out
+
+
+def _auto(band: Band, budget: Budget, state: _State) -> tuple[Built, str]:
+    """Few rows carry it: filter. Otherwise a reward term, which drops nothing; to amplify past its reach, weights."""
+    signal = band.signal
+    problem = Problem(signal.gap[:, None], state.base, np.array([band.target]), np.array([band.tolerance]))
+    if isinstance(signal.ask, Suppress):
+        dropped = drop(problem, budget.drop)
+        if dropped.feasible:
+            rows = int((dropped.factor == 0).sum())
+            return "filter", f"dropping {rows} of {len(signal.gap)} pairs is enough (budget {budget.drop:.0%})"
+        return "reward", f"too many pairs carry it for a filter within {budget.drop:.0%}"
+    if tilt(problem, REWARD).feasible:
+        return "reward", "a reward term reaches the target"
+    return "reweight", "more than a reward term can give: a pair counts at most twice under an offset"
+
+
+def _run(
+    spec_file: SpecFile,
+    mechanism: Built,
+    active: list[Band],
+    bands: tuple[Band, ...],
+    assigned: dict[int, tuple[Built, str]],
+    state: _State,
+    found: Diagnostics,
+) -> None:
+    """Solve one mechanism for its signals, all keeps and all that earlier mechanisms settled."""
+    settled = [d.band for d in state.done]
+    by_hand = [b for b in active if getattr(b.signal.ask, "strength", None) is not None]
+    held = [b for b in bands if isinstance(b.signal.ask, Keep)] + settled
+    solving = [b for b in active if b not in by_hand] + held
+    offset = sum((_by_hand(b) * b.signal.gap for b in by_hand), np.zeros(len(state.keep)))
+    problem = Problem(
+        np.column_stack([b.signal.gap for b in solving]) if solving else np.zeros((len(state.keep), 0)),
+        state.base,
+        np.array([b.target for b in solving]),
+        np.array([b.tolerance for b in solving]),
+        offset,
+    )
+    solution = _solve(mechanism, problem, spec_file.spec.budget)
+    if not solution.feasible:
+        _infeasible(spec_file, mechanism, problem, solution, solving, found)
+        return
+    strength = {b.signal.index: float(s) for b, s in zip(solving, solution.strength, strict=True)}
+    strength |= {b.signal.index: _by_hand(b) for b in by_hand}
+    _apply(mechanism, problem, solution, state)
+    for band in [*active, *[b for b in held if strength[b.signal.index] and b not in settled]]:
+        state.done = [d for d in state.done if d.band is not band] + [_decision(band, mechanism, strength, assigned, solution)]
+    for band in by_hand:
+        _missed(spec_file, band, state, found)
+
+
+def _by_hand(band: Band) -> float:
+    """A strength given by hand is a size; its sign follows from the verb (paper section 2.0)."""
+    size = abs(float(band.signal.ask.strength or 0.0))  # type: ignore[union-attr]
+    return -size if isinstance(band.signal.ask, Amplify) else size
+
+
+def _solve(mechanism: Built, problem: Problem, budget: Budget) -> Solution:
+    if mechanism == "filter":
+        return drop(problem, budget.drop)
+    return tilt(problem, REWARD if mechanism == "reward" else REWEIGHT)
+
+
+def _apply(mechanism: Built, problem: Problem, solution: Solution, state: _State) -> None:
+    if mechanism == "filter":
+        state.keep = state.keep & (solution.factor > 0)
+    elif mechanism == "reweight":
+        state.weight = state.weight * solution.factor
+    else:
+        state.offset = state.offset + problem.offset + problem.gaps @ solution.strength
+
+
+def _decision(
+    band: Band, mechanism: Built, strength: dict[int, float], assigned: dict[int, tuple[Built, str]], solution: Solution
+) -> Decision:
+    if mechanism == "filter":
+        rows = (solution.factor == 0) & (band.signal.gap != 0)
+        return Decision(band, mechanism, float(rows.sum()), assigned.get(band.signal.index, ("", "held at its target"))[1], rows)
+    size = strength[band.signal.index]
+    because = assigned.get(band.signal.index, ("", "compensates what the other signals would drag along"))[1]
+    return Decision(band, mechanism, size, because, (band.signal.gap != 0) & (size != 0))
+
+
+def _place(spec_file: SpecFile, band: Band):  # noqa: ANN202
+    return spec_file.at(("signals", band.signal.index, band.signal.verb))
+
+
+def _infeasible(
+    spec_file: SpecFile, mechanism: Built, problem: Problem, solution: Solution, solving: list[Band], found: Diagnostics
+) -> None:
+    clash = [solving[i] for i in solution.certificate] or solving
+    first = next((b for b in clash if not isinstance(b.signal.ask, Keep)), clash[0])
+    others = [Label(_place(spec_file, b), f"with `{b.signal.verb}: {b.signal.concept.plan.name}`") for b in clash if b is not first]
+    name = first.signal.concept.plan.name
+    if mechanism == "filter":
+        found.add(
+            "T402",
+            _place(spec_file, first),
+            f"dropping rows can't settle `{name}` within {spec_file.spec.budget.drop:.0%}",
+            labels=others,
+            notes=[f"share of rows that would have to go: {solution.shortfall:.0%}"] if solution.shortfall else [],
+            helps=["use `with: reward`", "raise `budget.drop`"],
+        )
+        return
+    sides = [_sides(b) for b in clash]
+    if len(clash) == 1 and min(sides[0]) < ONE_SIDED * sum(sides[0]) and isinstance(first.signal.ask, Suppress):
+        found.add(
+            "T404",
+            _place(spec_file, first),
+            f"`{name}` is on one side in all pairs that differ in it",
+            notes=[f"{sides[0][0]} pairs lean to chosen, {sides[0][1]} to rejected"],
+            helps=["use `with: filter`", "leave a share of it: `to: 20%`"],
+        )
+        return
+    notes = [_line(b) for b in clash] + _correlation(clash)
+    notes.append(f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for the clash")
+    found.add("T401", _place(spec_file, first), f"no {mechanism} plan settles `{name}` as asked", labels=others, notes=notes, helps=["widen `within`, ask for less with `to:`, or gate one: `when:`"])
+
+
+def _sides(band: Band) -> tuple[int, int]:
+    return int((band.signal.gap > 0).sum()), int((band.signal.gap < 0).sum())
+
+
+def _line(band: Band) -> str:
+    return (
+        f"{band.signal.verb} {band.signal.concept.plan.name}: signal today {band.signal.today:+.4f}, "
+        f"allowed {band.target - band.tolerance:+.4f} to {band.target + band.tolerance:+.4f}"
+    )
+
+
+def _correlation(clash: list[Band]) -> list[str]:
+    if len(clash) != 2:
+        return []
+    a, b = clash[0].signal.gap, clash[1].signal.gap
+    return [f"gaps correlate at {float(np.corrcoef(a, b)[0, 1]):.2f} over {len(a)} pairs"] if a.any() and b.any() else []
+
+
+def _missed(spec_file: SpecFile, band: Band, state: _State, found: Diagnostics) -> None:
+    factor = state.base * (1 - np.tanh(0.5 * state.offset))
+    reached = float((band.signal.gap * factor).mean())
+    if abs(reached - band.target) > band.tolerance:
+        found.add(
+            "T407",
+            spec_file.at(("signals", band.signal.index, "strength")),
+            f"this strength takes `{band.signal.concept.plan.name}` to {reached:+.4f}",
+            notes=[_line(band)],
+            helps=["remove `strength` to have it solved"],
+        )
+
+
+def _spend(spec_file: SpecFile, state: _State, found: Diagnostics) -> None:
+    least = spec_file.spec.budget.effective_sample
+    factor = 1 - np.tanh(0.5 * state.offset)
+    reached = effective_sample(factor, state.base)
+    if reached < least:
+        found.add(
+            "T403",
+            spec_file.at(("budget", "effective_sample")),
+            f"the plan leaves an effective sample of {reached:.0%}, the budget asks for {least:.0%}",
+            helps=[f"a budget of {np.floor(reached * 100):.0f}% would allow it", "widen `within` or ask for less with `to:`"],
+        )
+    large = float((np.abs(state.offset) > SATURATED).mean())
+    if large > 0.01:
+        found.add("T406", spec_file.at(("signals",)), f"{large:.0%} of the pairs get an offset beyond {SATURATED:g} logits", notes=[f"largest: {np.abs(state.offset).max():.1f}"])

@@ -1,0 +1,64 @@
+"""Results that follow from evidence and a definition alone, kept beside the evidence so that a second compile is quick.
+
+A cache, never an authority: every entry is keyed by the digests of all that it follows from, and deleting the folder
+changes nothing but the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
+
+from tiltc.canonical import canonical_json, sha256_text
+
+#: raised whenever the meaning of a derived result changes
+VERSION = "1"
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Entries under one folder; `folder=None` keeps nothing."""
+
+    folder: Path | None
+
+    def array(self, key: object, make: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        path = self._path(key, "npy")
+        if path is None:
+            return make()
+        try:
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        except (OSError, ValueError, EOFError):
+            value = make()
+            self._write(path, lambda part: np.save(part, value))
+            return value
+
+    def model(self, key: object, kind: type[M], make: Callable[[], M]) -> M:
+        path = self._path(key, "json")
+        if path is None:
+            return make()
+        try:
+            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError):
+            value = make()
+            self._write(path, lambda part: part.write_text(canonical_json(value), encoding="utf-8"))
+            return value
+
+    def _path(self, key: object, ending: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{sha256_text(canonical_json([VERSION, key]))[:32]}.{ending}"
+
+    def _write(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Best effort: a full or read-only disk costs time, not the compile."""
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(part)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Evidence: what one pass of the frozen model over the data saw. `layout.py` says how it lies on disk."""
+
+from __future__ import annotations
+
+from tiltc.evidence.examples import Example, contrast_digest, examples_digest, read_examples
+from tiltc.evidence.find import evidence_request, find_evidence, local_path
+from tiltc.evidence.layout import (
+    CONTRAST_SCHEMA,
+    ROW_SCHEMA,
+    SPANS,
+    ContrastManifest,
+    Manifest,
+    Reconstruction,
+    ShardPin,
+)
+from tiltc.evidence.open import open_evidence
+from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.weights import weights_digest
+
+__all__ = [
+    "CONTRAST_SCHEMA",
+    "ROW_SCHEMA",
+    "SPANS",
+    "ContrastManifest",
+    "ContrastSet",
+    "Evidence",
+    "Example",
+    "Manifest",
+    "Reconstruction",
+    "Shard",
+    "ShardPin",
+    "contrast_digest",
+    "evidence_request",
+    "examples_digest",
+    "find_evidence",
+    "local_path",
+    "open_evidence",
+    "read_examples",
+    "weights_digest",
+]

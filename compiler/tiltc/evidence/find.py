@@ -1,0 +1,146 @@
+"""Which evidence folder of a store answers a spec?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tiltc.canonical import sha256_file
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence.layout import Manifest
+from tiltc.evidence.weights import weights_digest
+from tiltc.paths import expand, locate
+from tiltc.spec import FileRef, HubRef, SaeRef, Spec
+
+Request = dict[str, str | int | None]
+
+
+def evidence_request(spec: Spec) -> Request:
+    """What a spec asks of a harvest. Local things go by their last path component: no evidence holds a path."""
+    rows = None if isinstance(spec.data, str) else spec.data.rows
+    return {
+        "model": _named(spec.model),
+        "sae": _named(spec.sae),
+        "data": _named(spec.data),
+        "rows": rows,
+        "max_length": spec.train.max_length,
+    }
+
+
+def local_path(ref: object, folder: Path | None = None) -> Path | None:
+    """The path that a reference means, or None if it is no local one.
+
+    Relative paths are taken from the spec's folder, and from the working directory if there is no such file there.
+    """
+    text = ref.file if isinstance(ref, FileRef) else ref
+    if not isinstance(text, str) or text.startswith("builtin:"):
+        return None
+    beside = locate(text, folder or Path())
+    return beside if beside.exists() else Path(expand(text)).expanduser()
+
+
+def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[Path | None, Diagnostics]:
+    """The folder in `store` that holds the evidence for a spec.
+
+    Args:
+        store: a folder of evidence folders.
+        folder: the spec's folder, for relative paths.
+
+    Findings: T501 none, T502 only for an older version of the data file, T503 an unfinished one, T505 several,
+    T514 the data file can't be read.
+    """
+    found = Diagnostics()
+    request = evidence_request(spec)
+    data = local_path(spec.data, folder)
+    asked = [(path, m) for path, m in _manifests(store) if _same(m.request, request, without=("data",))]
+    if data is None:
+        fitting = [(path, m) for path, m in asked if m.request.get("data") == request["data"]]
+    else:
+        fitting = _of_file(data, asked, request, found)
+    fitting = _of_weights(fitting, spec, folder) if len(fitting) > 1 else fitting
+    if found.failed:
+        return None, found
+    if len(fitting) == 1:
+        return fitting[0][0], found
+    (_several if fitting else _none)(store, request, [path for path, _ in fitting], found)
+    return None, found
+
+
+def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
+    match ref:
+        case HubRef():
+            parts = (ref.config, ref.split if ref.split != "train" else None)
+            return "/".join([f"hub:{ref.hub}@{ref.revision or 'main'}", *(p for p in parts if p)])
+        case SaeRef():
+            return f"release:{ref.release}/{ref.id}"
+        case FileRef():
+            return f"local:{Path(ref.file).name}"
+        case str():
+            return ref if ref.startswith("builtin:") else f"local:{Path(ref).name}"
+
+
+def _manifests(store: Path) -> list[tuple[Path, Manifest]]:
+    read: list[tuple[Path, Manifest]] = []
+    for file in sorted(store.glob("*/manifest.json")):
+        try:
+            read.append((file.parent, Manifest.model_validate_json(file.read_bytes())))
+        except (ValidationError, OSError):
+            continue
+    return read
+
+
+def _same(one: Mapping[str, object], other: Mapping[str, object], without: tuple[str, ...] = ()) -> bool:
+    return all(one.get(key) == other.get(key) for key in {*one, *other} - {*without})
+
+
+def _of_file(
+    file: Path, asked: list[tuple[Path, Manifest]], request: Request, found: Diagnostics
+) -> list[tuple[Path, Manifest]]:
+    try:
+        now = sha256_file(file)
+    except OSError as error:
+        found.add("T514", None, f"can't read {file}: {error.strerror}")
+        return []
+    fitting = [(path, m) for path, m in asked if m.data.file_sha256 == now]
+    older = [(path, m) for path, m in asked if m.request.get("data") == request["data"]]
+    if not fitting and older:
+        then = older[-1][1].data.file_sha256 or "unknown"
+        found.add(
+            "T502", None, f"{file.name} was changed after it was harvested",
+            notes=[f"sha256 then {then[:16]}, now {now[:16]}"], helps=["run `tiltc harvest` on this spec again"],
+        )  # fmt: skip
+    return fitting
+
+
+def _of_weights(fitting: list[tuple[Path, Manifest]], spec: Spec, folder: Path | None) -> list[tuple[Path, Manifest]]:
+    """Of several, those harvested with the local weights as they are now."""
+    for ref, pin in ((spec.model, "model"), (spec.sae, "sae")):
+        path = local_path(ref, folder)
+        if path is not None and path.is_dir() and any(path.glob("*.safetensors")):
+            now = weights_digest(path)
+            fitting = [(place, m) for place, m in fitting if getattr(m, pin).digest == now]
+    return fitting
+
+
+def _none(store: Path, request: Request, _: list[Path], found: Diagnostics) -> None:
+    from tiltc.canonical import canonical_json
+
+    wanted = canonical_json(request)
+    unfinished = [f.parent for f in sorted(store.glob("*/request.json")) if not (f.parent / "manifest.json").is_file()]
+    for folder in unfinished:
+        if (folder / "request.json").read_text(encoding="utf-8") == wanted:
+            text = f"the harvest into {folder.name} was interrupted"
+            found.add("T503", None, text, helps=["run `tiltc harvest` again: it goes on where it stopped"])
+            return
+    notes = [f"asked for: {', '.join(f'{k} {v}' for k, v in request.items() if v is not None)}"]
+    found.add(
+        "T501", None, f"{store} has no evidence for this spec", notes=notes, helps=["run `tiltc harvest SPEC` first"]
+    )
+
+
+def _several(store: Path, _: Request, folders: list[Path], found: Diagnostics) -> None:
+    notes = [f"{folder.name}" for folder in folders]
+    helps = ["remove those that are out of date, or name one with `--evidence`"]
+    found.add("T505", None, f"{len(folders)} evidence folders in {store} answer this spec", notes=notes, helps=helps)

@@ -1,0 +1,138 @@
+"""Opening an evidence folder: is it there, is it whole, is it what was written?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tiltc.canonical import digest, sha256_file
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence.layout import SPANS, ContrastManifest, Manifest, ShardPin
+from tiltc.evidence.read import Evidence
+
+#: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
+VERIFY_BELOW = 2 << 30
+
+
+def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence | None, Diagnostics]:
+    """Open an evidence folder.
+
+    Shapes and sizes are always checked. `verify` compares the sha256 of every file as well; by default for evidence
+    below 2 GB. Findings: T501 nothing there, T503 unfinished or files missing, T504 not what was written.
+    """
+    found = Diagnostics()
+    manifest = _manifest(folder, found)
+    if manifest is None:
+        return None, found
+    evidence = Evidence(folder, manifest)
+    for pin in manifest.shards:
+        _check_files(folder / "shards" / pin.name, pin.files, found)
+    if not found.failed:
+        _check_shapes(evidence, found)
+    if not found.failed and (verify if verify is not None else _bytes(evidence) < VERIFY_BELOW):
+        for pin in manifest.shards:
+            _check_hashes(folder / "shards" / pin.name, pin.files, found)
+        _check_contrasts(folder, found)
+    return (None if found.failed else evidence), found
+
+
+def _manifest(folder: Path, found: Diagnostics) -> Manifest | None:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        if (folder / "request.json").is_file():
+            done = len(list((folder / "shards").glob("[0-9]*")))
+            text = f"the harvest into {folder.name} was interrupted after {done} shards"
+            found.add("T503", None, text, helps=["run `tiltc harvest` again: it goes on where it stopped"])
+        else:
+            found.add("T501", None, f"{folder} holds no evidence", helps=["run `tiltc harvest SPEC` first"])
+        return None
+    try:
+        manifest = Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        found.add("T504", None, f"{folder.name}/manifest.json is not a manifest", notes=[_first(error)])
+        return None
+    if digest(manifest) != manifest.digest:
+        found.add("T504", None, f"{folder.name}/manifest.json was changed: its digest does not fit its content")
+        return None
+    return manifest
+
+
+def _first(error: ValidationError) -> str:
+    first: Any = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _check_files(folder: Path, files: dict[str, str], found: Diagnostics) -> None:
+    missing = [name for name in sorted(files) if not (folder / name).is_file()]
+    if missing:
+        helps = ["run `tiltc harvest` again: it makes what is missing"]
+        found.add("T503", None, f"{folder.parent.name}/{folder.name} lacks {', '.join(missing)}", helps=helps)
+
+
+def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics) -> None:
+    for name, expected in sorted(files.items()):
+        if sha256_file(folder / name) != expected:
+            _damaged(f"{folder.parent.name}/{folder.name}/{name} is not the file that was written", found)
+
+
+def _check_contrasts(folder: Path, found: Diagnostics) -> None:
+    for file in sorted(folder.glob("contrast/*/manifest.json")):
+        try:
+            manifest = ContrastManifest.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"contrast/{file.parent.name}/manifest.json is not a manifest: {_first(error)}", found)
+            continue
+        if digest(manifest) != manifest.digest:
+            _damaged(f"contrast/{file.parent.name}/manifest.json was changed", found)
+        _check_files(file.parent, manifest.files, found)
+        if not found.failed:
+            _check_hashes(file.parent, manifest.files, found)
+
+
+def _check_shapes(evidence: Evidence, found: Diagnostics) -> None:
+    for pin, shard in zip(evidence.manifest.shards, evidence.shards, strict=True):
+        for name in (
+            "residual",
+            *(f"{span}.{part}" for span in SPANS for part in ("indptr", "indices", "max", "count")),
+        ):
+            try:
+                shard.array(name)
+            except (ValueError, OSError, EOFError) as error:
+                _damaged(f"shards/{pin.name}/{name}.npy can't be read: {error}", found)
+        if not found.failed and (wrong := _misfit(evidence, pin)):
+            _damaged(f"shards/{pin.name}/{wrong} does not fit the other files", found)
+
+
+def _misfit(evidence: Evidence, pin: ShardPin) -> str | None:
+    """The first file of a shard whose length contradicts the others, or whose feature ids the SAE does not have."""
+    import pyarrow.parquet as pq
+
+    shard = evidence.shards[evidence.manifest.shards.index(pin)]
+    if pq.read_metadata(shard.folder / "rows.parquet").num_rows != pin.rows:
+        return "rows.parquet"
+    if shard.array("residual").shape != (pin.rows, 2, evidence.manifest.sae.width):
+        return "residual.npy"
+    for span in SPANS:
+        pointers = shard.array(f"{span}.indptr")
+        if len(pointers) != pin.rows + 1:
+            return f"{span}.indptr.npy"
+        for part in ("indices", "max", "count"):
+            if len(shard.array(f"{span}.{part}")) != pointers[-1]:
+                return f"{span}.{part}.npy"
+        if pointers[-1] and shard.array(f"{span}.indices").max() >= evidence.manifest.sae.features:
+            return f"{span}.indices.npy"
+    return None
+
+
+def _damaged(text: str, found: Diagnostics) -> None:
+    found.add("T504", None, text, helps=["remove the evidence folder and harvest again, or restore it from a copy"])
+
+
+def _bytes(evidence: Evidence) -> int:
+    return sum(
+        (shard.folder / n).stat().st_size
+        for shard, p in zip(evidence.shards, evidence.manifest.shards, strict=True)
+        for n in p.files
+    )

@@ -1,0 +1,155 @@
+"""Reading an evidence folder: memory-mapped, shard by shard or all at once, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tiltc.evidence.layout import ContrastManifest, Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from scipy.sparse import csr_matrix
+
+SpanName = Literal["prompt", "chosen", "rejected", "response"]
+Kind = Literal["max", "count"]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One folder of rows: a shard of an evidence folder, or a contrast set."""
+
+    folder: Path
+    features: int
+
+    @cached_property
+    def table(self) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.folder / "rows.parquet")
+
+    def array(self, name: str) -> np.ndarray:
+        """A memory-mapped array: `chosen.max`, `residual`, ..."""
+        import numpy as np
+
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
+        """(n, F) float32: per row and feature, the max activation, or the number of tokens on which it fired."""
+        return _stack([self], span, kind, self.features)
+
+
+@dataclass(frozen=True)
+class ContrastSet:
+    """The evidence of a contrast set: one response a row."""
+
+    folder: Path
+    manifest: ContrastManifest
+    features: int
+
+    @cached_property
+    def _shard(self) -> Shard:
+        return Shard(self.folder, self.features)
+
+    @property
+    def table(self) -> pa.Table:
+        return self._shard.table
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n,) int8"""
+        return self.table.column("label").to_numpy()
+
+    def matrix(self, kind: Kind) -> csr_matrix:
+        """(n, F) float32 over the response tokens."""
+        return self._shard.matrix("response", kind)
+
+    def residuals(self) -> np.ndarray:
+        """(n, d) float32: mean residual over the response tokens."""
+        return _as_float(self._shard.array("residual"))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An opened evidence folder. Rows are in the order of the data set; N of them."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        return tuple(
+            Shard(self.folder / "shards" / pin.name, self.manifest.sae.features) for pin in self.manifest.shards
+        )
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """`ROW_SCHEMA`, N rows."""
+        import pyarrow as pa
+
+        return pa.concat_tables([shard.table for shard in self.shards]).combine_chunks()
+
+    @cached_property
+    def ok(self) -> np.ndarray:
+        """(N,) bool: the rows that have features."""
+        import numpy as np
+
+        return np.array([s == "ok" for s in self.table.column("status").to_pylist()], dtype=bool)
+
+    def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
+        """(N, F) float32: per row and feature, the span's max activation or the tokens on which it fired.
+
+        Rows that are not ok are empty. For data that does not fit into memory, walk `shards` instead.
+        """
+        return _stack(self.shards, span, kind, self.manifest.sae.features)
+
+    def residuals(self, side: Literal["chosen", "rejected"]) -> np.ndarray:
+        """(N, d) float32: mean residual over the tokens of one response."""
+        import numpy as np
+
+        at = ("chosen", "rejected").index(side)
+        return np.concatenate([_as_float(shard.array("residual")[:, at]) for shard in self.shards])
+
+    def contrast(self, digest: str) -> ContrastSet | None:
+        """The contrast set whose rows have this digest (`contrast_digest`), or None if it was not harvested."""
+        folder = self.folder / "contrast" / digest
+        file = folder / "manifest.json"
+        if not file.is_file():
+            return None
+        manifest = ContrastManifest.model_validate_json(file.read_bytes())
+        return ContrastSet(folder, manifest, self.manifest.sae.features)
+
+    def __iter__(self) -> Iterator[Shard]:
+        return iter(self.shards)
+
+
+def _as_float(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.asarray(array, dtype=np.float32)
+
+
+def _stack(shards: Sequence[Shard], span: SpanName, kind: Kind, features: int) -> csr_matrix:
+    """One CSR matrix over all shards: sizes are taken first, so nothing is held twice."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    pointers = [shard.array(f"{span}.indptr") for shard in shards]
+    sizes = [int(p[-1]) for p in pointers]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    wide = np.int64 if starts[-1] > np.iinfo(np.int32).max else np.int32
+    indptr = np.concatenate([[0], *(p[1:] + s for p, s in zip(pointers, starts, strict=False))]).astype(wide)
+
+    def gather(name: str, dtype: Callable[..., np.generic]) -> np.ndarray:
+        out = np.empty(int(starts[-1]), dtype=dtype)
+        for shard, start, size in zip(shards, starts, sizes, strict=False):
+            out[start : start + size] = shard.array(f"{span}.{name}")
+        return out
+
+    matrix = csr_matrix((gather(kind, np.float32), gather("indices", wide), indptr), shape=(len(indptr) - 1, features))
+    matrix.has_sorted_indices = True
+    return matrix

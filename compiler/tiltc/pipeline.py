@@ -1,0 +1,63 @@
+"""The whole compiler on one screen.
+
+    source -> parse -> [static check] -> resolve -> check -> choose -> lower -> plan
+
+Each stage is `stage(input) -> (output | None, Diagnostics)`. It reports all its findings; the next does not start on an
+error. Warnings that the spec allows are taken out at the end (`allow.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiltc.diagnostics import Diagnostics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tiltc.evidence import Evidence
+    from tiltc.parse import SpecFile
+    from tiltc.plan import Plan
+
+
+#: families of codes whose every check has been made by the end of a compile
+JUDGED = ("T1", "T2", "T3", "T4")
+
+
+def compile_spec(
+    spec_file: SpecFile, evidence: Evidence, cache: Path | None = None
+) -> tuple[tuple[Plan, pa.Table] | None, Diagnostics]:
+    """Compile a parsed spec against evidence into a plan and its rows.
+
+    Args:
+        cache: folder for results that follow from the evidence alone; None recomputes them.
+    """
+    from tiltc.allow import apply_allows
+    from tiltc.check import check, static
+    from tiltc.choose import choose
+    from tiltc.derived import Derived
+    from tiltc.lower import lower
+    from tiltc.plan import Allowed
+    from tiltc.resolve import resolve
+
+    found = static(spec_file)
+    if found.failed:
+        return None, found
+    derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
+    resolved, said = resolve(spec_file, evidence, derived)
+    found.extend(said)
+    if resolved is None:
+        return None, found
+    checked, said = check(spec_file, resolved, evidence)
+    found.extend(said)
+    if checked is None:
+        return None, found
+    solved, said = choose(spec_file, checked)
+    found.extend(said)
+    if solved is None:
+        return None, found
+    found, used = apply_allows(spec_file, found, JUDGED)
+    allowed = tuple(Allowed(code=a.code, because=a.because) for a in used)
+    return lower(spec_file, solved, evidence.manifest, allowed), found
+

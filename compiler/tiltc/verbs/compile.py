@@ -1,0 +1,94 @@
+"""`tiltc compile`: a spec and its evidence as a plan; `--check` asks whether a committed plan is still what compiles."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from tiltc.diagnostics import Diagnostics
+from tiltc.verbs import Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
+
+if TYPE_CHECKING:
+    from tiltc.evidence import Evidence
+    from tiltc.parse import SpecFile
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC", help="spec file")
+    parser.add_argument("-o", "--output", type=Path, default=Path("plan"), metavar="DIR", help="plan folder (default: plan)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when DIR differs from what compiles now")
+    parser.add_argument("--evidence", type=Path, metavar="DIR", help="an evidence folder, instead of looking in the store")
+    parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
+    add_store_flag(parser)
+    add_spec_flags(parser)
+    add_report_flags(parser)
+
+
+def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    from tiltc.parse import parse
+    from tiltc.pipeline import compile_spec
+
+    spec_file, found = parse(spec_path(args.spec), args.set)
+    sources = dict(spec_file.sources) if spec_file else {}
+    evidence = _evidence(args, spec_file, found) if spec_file else None
+    if spec_file is None or evidence is None or found.failed:
+        return report(found, args, out, err, sources)
+    cache = None if args.no_cache else evidence.folder.parent.parent / "derived"
+    compiled, more = compile_spec(spec_file, evidence, cache)
+    found.extend(more)
+    if compiled is not None and not found.failed:
+        plan, rows = compiled
+        if args.check:
+            _check(args, plan, found)
+        else:
+            _write(args, plan, rows, out, err)
+    return report(found, args, out, err, sources)
+
+
+def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics) -> Evidence | None:
+    from tiltc.evidence import find_evidence, open_evidence
+
+    folder = args.evidence
+    if folder is None:
+        folder, said = find_evidence(args.store, spec_file.spec, spec_file.folder)
+        found.extend(said)
+    if folder is None:
+        return None
+    evidence, said = open_evidence(folder)
+    found.extend(said)
+    return evidence
+
+
+def _write(args: argparse.Namespace, plan, rows, out: TextIO, err: TextIO) -> None:  # noqa: ANN001
+    from tiltc.planfile import write_plan
+    from tiltc.show import show
+
+    final = write_plan(plan, rows, args.output)
+    if args.format == "text":
+        out.write(show(final))
+    err.write(f"wrote {args.output / 'plan.json'} ({final.digest[:12]})\n")
+
+
+def _check(args: argparse.Namespace, plan, found: Diagnostics) -> None:  # noqa: ANN001
+    """T540: the committed plan is not what the spec and the evidence compile to now."""
+    from tiltc.planfile import read_plan
+
+    committed, said = read_plan(args.output)
+    found.extend(said)
+    if committed is not None and committed.plan.digest != plan.digest:
+        found.add(
+            "T540",
+            None,
+            f"{args.output} is not what this spec compiles to",
+            notes=[f"committed: {committed.plan.digest}", f"compiled now: {plan.digest}", *_changed(committed.plan, plan)],
+            helps=[f"run `tiltc compile {args.spec} -o {args.output}` and review the difference with `tiltc diff`"],
+        )
+
+
+def _changed(old, new) -> list[str]:  # noqa: ANN001
+    differing = [f for f in type(old).model_fields if f != "digest" and getattr(old, f) != getattr(new, f)]
+    return [f"differs in: {', '.join(differing)}"] if differing else []
+
+
+VERB = Verb("compile", "resolve, check and solve a spec; write the plan", add_arguments, run)

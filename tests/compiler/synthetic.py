@@ -1,0 +1,141 @@
+"""Evidence made in memory with planted concepts: what the compiler must find is known by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from tiltc.evidence import Manifest, Reconstruction
+from tiltc.plan import DataPin, ModelPin, SaePin
+
+#: concept text that the std detectors see, and the two features that fire on it
+PLANTS: dict[str, tuple[str, tuple[int, int]]] = {
+    "std.style.bold": ("This is a **key** point.", (3, 4)),
+    "std.style.emoji": ("Nice 🎉", (7, 8)),
+    "std.stance.apology": ("I'm sorry for the confusion.", (11, 12)),
+    "std.stance.flattery": ("What a great question!", (15, 16)),
+}
+
+
+@dataclass(frozen=True)
+class SyntheticEvidence:
+    """The reader's interface over arrays in memory."""
+
+    manifest: Manifest
+    table: pa.Table
+    ok: np.ndarray
+    matrices: dict[str, sparse.csr_matrix]
+    pooled: dict[str, np.ndarray]
+
+    def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
+        return self.matrices[span]
+
+    def residuals(self, side: str) -> np.ndarray:
+        return self.pooled[side]
+
+    def contrast(self, key: str) -> Any:
+        return None
+
+
+def evidence(
+    pairs: int = 600,
+    rates: dict[str, tuple[float, float]] | None = None,
+    seed: int = 0,
+    features: int = 64,
+    fvu: float = 0.2,
+    prompts: list[str] | None = None,
+) -> SyntheticEvidence:
+    """`rates` gives each planted concept's rate in chosen and in rejected; everything else is noise."""
+    rates = {"std.style.bold": (0.5, 0.2)} if rates is None else rates
+    rng = np.random.default_rng(seed)
+    asked = prompts or [f"Question number {i}?" for i in range(pairs)]
+    sides = {s: [_respond(rng, rates, i) for _ in range(pairs)] for i, s in enumerate(("chosen", "rejected"))}
+    matrices = {s: _activations(rng, [w for _, w in v], features) for s, v in sides.items()}
+    matrices["prompt"] = _activations(rng, [set() for _ in range(pairs)], features)
+    pooled = {s: _residuals(rng, [w for _, w in v]) for s, v in sides.items()}
+    texts = {s: [t for t, _ in v] for s, v in sides.items()}
+    manifest = Manifest(
+        request={"data": "synthetic"},
+        model=ModelPin(name="tiny", digest="m" * 64, layers=2, width=16),
+        sae=SaePin(name="tiny-sae", digest="s" * 64, hook="blocks.1.hook_resid_pre", width=16, features=features),
+        data=DataPin(name="synthetic", digest="d" * 64, rows=pairs),
+        template="t" * 64,
+        max_length=1024,
+        dtype="float32",
+        shards=(),
+        reconstruction=Reconstruction(fvu=fvu, l0=8.0, tokens=1000),
+        digest=f"{seed:064d}",
+    )
+    return SyntheticEvidence(manifest, _table(asked, texts), np.ones(pairs, dtype=bool), matrices, pooled)
+
+
+def swapped(base: SyntheticEvidence, seed: int) -> SyntheticEvidence:
+    """The same pairs with chosen and rejected exchanged at random: no preference is left, whatever the texts hold."""
+    flip = np.random.default_rng(seed).random(len(base.ok)) < 0.5
+    keep = sparse.diags((~flip).astype(float)), sparse.diags(flip.astype(float))
+    a, b = base.matrices["chosen"], base.matrices["rejected"]
+    matrices = base.matrices | {"chosen": (keep[0] @ a + keep[1] @ b).tocsr(), "rejected": (keep[0] @ b + keep[1] @ a).tocsr()}
+    pick = lambda one, two: [y if f else x for x, y, f in zip(one, two, flip, strict=True)]  # noqa: E731
+    texts = {s: base.table.column(s).to_pylist() for s in ("chosen", "rejected")}
+    texts = {"chosen": pick(texts["chosen"], texts["rejected"]), "rejected": pick(texts["rejected"], texts["chosen"])}
+    pooled = {
+        "chosen": np.where(flip[:, None], base.pooled["rejected"], base.pooled["chosen"]),
+        "rejected": np.where(flip[:, None], base.pooled["chosen"], base.pooled["rejected"]),
+    }
+    manifest = base.manifest.model_copy(update={"digest": f"{seed + 1:064d}"})
+    return SyntheticEvidence(manifest, _table(base.table.column("prompt").to_pylist(), texts), base.ok, matrices, pooled)
+
+
+def _respond(rng: np.random.Generator, rates: dict[str, tuple[float, float]], side: int) -> tuple[str, set[str]]:
+    wanted = {c for c, r in rates.items() if rng.random() < r[side]}
+    filler = " ".join(rng.choice(["water", "light", "music", "garden", "number", "river"], size=rng.integers(5, 12)))
+    return " ".join([f"It is about {filler}.", *(PLANTS[c][0] for c in sorted(wanted))]), wanted
+
+
+def _activations(rng: np.random.Generator, wanted: list[set[str]], features: int) -> sparse.csr_matrix:
+    dense = rng.exponential(0.6, (len(wanted), features)) * (rng.random((len(wanted), features)) < 0.25)
+    for concept, (_, ids) in PLANTS.items():
+        present = np.array([concept in w for w in wanted])
+        for feature in ids:
+            hit = present & (rng.random(len(wanted)) < 0.95)
+            dense[:, feature] = np.where(hit, 2 + rng.random(len(wanted)), dense[:, feature] * (rng.random(len(wanted)) < 0.1))
+    return sparse.csr_matrix(dense.astype(np.float32))
+
+
+def _residuals(rng: np.random.Generator, wanted: list[set[str]]) -> np.ndarray:
+    out = rng.normal(size=(len(wanted), 16))
+    for axis, concept in enumerate(PLANTS):
+        out[:, axis] += 4.0 * np.array([concept in w for w in wanted])
+    return out.astype(np.float32)
+
+
+def _table(prompts: list[str], texts: dict[str, list[str]]) -> pa.Table:
+    count = len(prompts)
+    tokens = {s: pa.array([len(t.split()) for t in texts[s]], pa.int32()) for s in texts}
+    from tiltc.canonical import sha256_text
+
+    return pa.table(
+        {
+            "row_id": [f"{i:016x}" for i in range(count)],
+            "group": [sha256_text(p)[:16] for p in prompts],
+            "status": ["ok"] * count,
+            "prompt": prompts,
+            "chosen": texts["chosen"],
+            "rejected": texts["rejected"],
+            "prompt_tokens": pa.array([5] * count, pa.int32()),
+            "chosen_tokens": tokens["chosen"],
+            "rejected_tokens": tokens["rejected"],
+            "chosen_cut": [False] * count,
+            "rejected_cut": [False] * count,
+        }
+    )
+
+
+def spec_text(signals: str, extra: str = "") -> str:
+    return f"tiltc: 1\nname: test\n{extra}signals:\n{signals}"
+
+
