@@ -1,0 +1,186 @@
+"""Compare two plans and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel
+
+from tiltc.diff.rows import RowsDiff, compare_rows
+from tiltc.plan import ForecastRow, Interval, Plan, PlanConcept
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value by its dotted name. None: it is not there."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class ConceptDiff:
+    """How a concept is read and what its evidence allows, before and after."""
+
+    name: str
+    changes: tuple[Change, ...]
+    features_in: tuple[int, ...] = ()
+    features_out: tuple[int, ...] = ()
+    #: features of both groups whose weight or scale differs
+    features_reweighted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ForecastDiff:
+    """The forecast of one concept with the plan; None where a plan doesn't forecast it."""
+
+    name: str
+    before: ForecastRow | None
+    after: ForecastRow | None
+
+    @property
+    def named(self) -> bool:
+        """Whether a signal of either plan names the concept."""
+        return any(row is not None and row.kind == "declared" for row in (self.before, self.after))
+
+    @property
+    def shift(self) -> float:
+        """How far the forecast first-step signal moves, in sd of gap; infinite where only one plan has it."""
+        if self.before is None or self.after is None:
+            return float("inf")
+        return abs(self.after.tilted.value - self.before.tilted.value)
+
+
+@dataclass(frozen=True)
+class PlanDiff:
+    """Everything that differs between two plans; empty tuples where nothing does."""
+
+    name: Change
+    digest: Change
+    pins: tuple[Change, ...]
+    #: verb of each signal, by concept
+    signals: tuple[Change, ...]
+    #: whole actions, by signal and mechanism
+    actions: tuple[Change, ...]
+    concepts: tuple[ConceptDiff, ...]
+    forecast: tuple[ForecastDiff, ...]
+    rows: RowsDiff
+    spend: tuple[Change, ...]
+    #: train, verify, budget, model, sae, data, overrides
+    settings: tuple[Change, ...]
+    allowed: tuple[Change, ...]
+    #: fields for which this diff has no section of its own
+    other: tuple[Change, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """True when the two plans say the same and do the same."""
+        same_rows_and_name = not self.rows.any and self.name.before == self.name.after
+        return same_rows_and_name and not any(getattr(self, section) for section in SECTIONS)
+
+
+SECTIONS = ("pins", "signals", "actions", "concepts", "forecast", "spend", "settings", "allowed", "other")
+
+
+def diff(before: Plan, after: Plan, rows_before: pa.Table, rows_after: pa.Table) -> PlanDiff:
+    """Compare two plans and their rows (`plan.ROW_COLUMNS`). Numbers are compared exactly: plans are made of facts."""
+    return PlanDiff(
+        name=Change("name", before.name, after.name),
+        digest=Change("digest", before.digest, after.digest),
+        pins=_changes(_flat({"compiler": before.compiler, **_dump(before.pins)}),
+                      _flat({"compiler": after.compiler, **_dump(after.pins)})),
+        signals=_changes(_verbs(before), _verbs(after)),
+        actions=_changes(_actions(before), _actions(after)),
+        concepts=_concepts(before, after),
+        forecast=_forecast(before, after),
+        rows=compare_rows(rows_before, rows_after),
+        spend=_changes(_dump(before.spend), _dump(after.spend)),
+        settings=_changes(_settings(before), _settings(after)),
+        allowed=_changes({a.code: a.because for a in before.allowed}, {a.code: a.because for a in after.allowed}),
+        other=_changes(_other(before), _other(after)),
+    )  # fmt: skip
+
+
+def _dump(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names; an interval stays whole."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner.keys() != Interval.model_fields.keys():
+            flat |= _flat(cast("Mapping[str, Any]", inner), f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    """What differs, in the order of `before`, then what only `after` has."""
+    names = dict.fromkeys((*before, *after))
+    pairs = (Change(name, before.get(name), after.get(name)) for name in names)
+    return tuple(change for change in pairs if change.before != change.after)
+
+
+def _verbs(plan: Plan) -> dict[str, str | None]:
+    return {row.name: row.verb for row in plan.forecast if row.kind == "declared"}
+
+
+def _actions(plan: Plan) -> dict[str, dict[str, Any]]:
+    return {f"{action.signal} ({action.mechanism})": _dump(action) for action in plan.actions}
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    keys = ("train", "verify", "budget", "model", "sae", "data", "overrides")
+    return _flat({key: value for key, value in _dump(plan).items() if key in keys})
+
+
+def _other(plan: Plan) -> dict[str, Any]:
+    return {f"discovered {d.name}": _dump(d.group) for d in plan.discovered} | {"plan_version": plan.plan_version}
+
+
+def _concepts(before: Plan, after: Plan) -> tuple[ConceptDiff, ...]:
+    old, new = ({concept.name: concept for concept in plan.concepts} for plan in (before, after))
+    found = (_concept(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+    return tuple(d for d in found if d.changes or d.features_in or d.features_out or d.features_reweighted)
+
+
+def _concept(name: str, before: PlanConcept | None, after: PlanConcept | None) -> ConceptDiff:
+    if before and after:
+        changes = _changes(_facts(before), _facts(after))
+    else:
+        changes = (Change("status", before and before.status, after and after.status),)
+    return ConceptDiff(name, changes, *_features(before, after))
+
+
+def _facts(concept: PlanConcept) -> dict[str, Any]:
+    """Everything a plan says about a concept but the members of its group, by dotted name."""
+    dumped = _dump(concept)
+    detection = {d["tool"]: {k: v for k, v in d.items() if k != "tool"} for d in dumped["detection"]}
+    group = {"mean": concept.group.mean, "sd": concept.group.sd} if concept.group else {}
+    return _flat({**dumped, "detection": detection, "group": group})
+
+
+def _features(before: PlanConcept | None, after: PlanConcept | None) -> tuple[tuple[int, ...], ...]:
+    """Features in, out, and reweighted."""
+    old, new = ({m.feature: m for m in c.group.members} if c and c.group else {} for c in (before, after))
+    both = old.keys() & new.keys()
+    changed = tuple(sorted(f for f in both if old[f] != new[f]))
+    return tuple(sorted(new.keys() - old.keys())), tuple(sorted(old.keys() - new.keys())), changed
+
+
+def _forecast(before: Plan, after: Plan) -> tuple[ForecastDiff, ...]:
+    """Changed forecasts: named concepts in the plan's order, then the others, the furthest moved first."""
+    old, new = ({row.name: row for row in plan.forecast} for plan in (before, after))
+    found = (ForecastDiff(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+    changed = [d for d in found if d.before != d.after]
+    named = [d for d in changed if d.named]
+    rest = sorted((d for d in changed if not d.named), key=lambda d: (-d.shift, d.name))
+    return (*named, *rest)

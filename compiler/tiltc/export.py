@@ -1,0 +1,84 @@
+"""The dataset with what a plan decides about each pair, as columns for other trainers.
+
+    keep     false: leave the pair out
+    weight   multiplies the pair's loss; the mean over kept pairs is 1
+    margin   subtracted inside the sigmoid, in logits: loss = -weight * logsigmoid(difference - margin)
+
+The margin has the sign of TRL's RewardTrainer, which reads a column of this name: r_chosen - r_rejected - margin. It is
+the plan's `margin_offset` with the other sign, because the offset is added: beta * delta + margin_offset. A DPO trainer
+that adds an offset therefore takes -margin.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiltc.datafile import read_data, table_of
+from tiltc.diagnostics import Diagnostics
+from tiltc.pairs import ids_digest, normalise
+from tiltc.plan import Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tiltc.pairs import Row
+    from tiltc.planfile import LoadedPlan
+
+COLUMNS = ("keep", "weight", "margin")
+
+
+def export(loaded: LoadedPlan, data: Path) -> tuple[pa.Table | None, Diagnostics]:
+    """The rows of `data` with `COLUMNS` added, in their order.
+
+    Findings: T514 to T517 for data that can't be read; T524 when its rows are not those of the plan; T541 when it
+    has one of the columns already.
+    """
+    rows, found = read_data(data)
+    if rows is None:
+        return None, found
+    rows = rows[: limit(loaded.plan)]
+    pairs, said = normalise(rows, data.name)
+    found.extend(said)
+    if pairs is None:
+        return None, found
+    _check_ids([pair.row_id for pair in pairs], loaded, data.name, found)
+    _check_columns(rows, data.name, found)
+    return (None if found.failed else _with_columns(rows, loaded.rows)), found
+
+
+def limit(plan: Plan) -> int | None:
+    """How many of the first rows of its data a plan is about; None for all."""
+    return None if isinstance(plan.data, str) else plan.data.rows
+
+
+def _check_ids(ids: list[str], loaded: LoadedPlan, name: str, found: Diagnostics) -> None:
+    planned = loaded.rows.column("row_id").to_pylist()
+    if ids == planned and ids_digest(ids) == loaded.plan.pins.data.digest:
+        return
+    if len(ids) != len(planned):
+        notes = [f"the plan has {len(planned)} pairs, the data {len(ids)}"]
+    else:
+        at = next((i for i, (a, b) in enumerate(zip(ids, planned, strict=True)) if a != b), None)
+        first = f"first difference at row {(at or 0) + 1}: plan {planned[at or 0]}, data {ids[at or 0]}"
+        notes = [first if at is not None else "the plan's rows are not those of the data that it pins"]
+    helps = ["give the file that the plan was compiled for, or harvest and compile again"]
+    found.add("T524", None, f"{name} has other rows than the plan", notes=notes, helps=helps)
+
+
+def _check_columns(rows: list[Row], name: str, found: Diagnostics) -> None:
+    there = [column for column in COLUMNS if any(column in row for row in rows)]
+    if there:
+        named = ", ".join(f"`{column}`" for column in there)
+        found.add("T541", None, f"{name} already has {named}", helps=["rename or remove the column before exporting"])
+
+
+def _with_columns(rows: list[Row], plan_rows: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    # 0 - x, so that no offset becomes a margin of 0 and not of -0
+    margin = pa.array(0.0 - plan_rows.column("margin_offset").to_numpy(), pa.float64())
+    table = table_of(rows)
+    for name, column in zip(COLUMNS, (plan_rows.column("keep"), plan_rows.column("weight"), margin), strict=True):
+        table = table.append_column(name, column)
+    return table

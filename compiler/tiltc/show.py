@@ -1,0 +1,182 @@
+"""A plan as a reviewer reads it: what is pinned, what each signal rests on, what it does, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from tiltc.canonical import canonical_json
+from tiltc.figures import NONE, STYLES, Style, count, interval, number, share, short, signed
+from tiltc.plan import Action, ForecastRow, Plan, PlanConcept
+from tiltc.templating import render_template
+
+#: Collateral is listed for this many concepts, those that move most.
+MOVERS = 8
+
+Format = Literal["text", "markdown", "json"]
+
+
+@dataclass(frozen=True)
+class SignalView:
+    """One signal of the spec, with everything that the plan says about it."""
+
+    verb: str
+    concept: PlanConcept
+    actions: tuple[Action, ...]
+    forecast: ForecastRow | None
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """A plan, arranged for reading."""
+
+    plan: Plan
+    signals: tuple[SignalView, ...]
+    gates: tuple[PlanConcept, ...]
+    #: concepts that no signal names, by how far the plan moves them
+    collateral: tuple[ForecastRow, ...]
+
+    @property
+    def movers(self) -> tuple[ForecastRow, ...]:
+        return self.collateral[:MOVERS]
+
+
+def view(plan: Plan) -> PlanView:
+    """Arrange `plan` for reading. Reads nothing but the plan, so a stale one can be shown too."""
+    rows = {row.name: row for row in plan.forecast if row.kind == "declared"}
+    signals = tuple(_signal(plan, c, rows.get(c.name)) for c in plan.concepts if c.role == "declared")
+    gates = tuple(c for c in plan.concepts if c.role == "gate")
+    return PlanView(plan, signals, gates, collateral(plan.forecast))
+
+
+def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow | None) -> SignalView:
+    actions = tuple(a for a in plan.actions if a.concept == concept.name)
+    return SignalView(row.verb or "measure" if row else "measure", concept, actions, row)
+
+
+def collateral(forecast: Sequence[ForecastRow]) -> tuple[ForecastRow, ...]:
+    """The rows that no signal names, the furthest moved first."""
+    unnamed = (row for row in forecast if row.kind != "declared")
+    return tuple(sorted(unnamed, key=lambda row: (-moved(row), row.name)))
+
+
+def moved(row: ForecastRow) -> float:
+    """How far the plan moves a concept's first-step signal, in sd of gap."""
+    return abs(row.tilted.value - row.plain.value)
+
+
+def remaining(row: ForecastRow) -> float | None:
+    """The share of today's first-step signal that remains; None where today's interval spans zero."""
+    if row.plain.low <= 0 <= row.plain.high:
+        return None
+    return row.tilted.value / row.plain.value
+
+
+def met(row: ForecastRow) -> bool | None:
+    """Whether the first-step forecast is within tolerance of its target; None where there is no target."""
+    if row.target is None:
+        return None
+    # rounding fractional rows leaves the solver's answer a hair outside
+    return abs(row.tilted.value - row.target) <= (row.tolerance or 0.0) * (1 + 1e-6) + 1e-9
+
+
+def show(plan: Plan, style: Format = "text") -> str:
+    """The page that `tiltc show` prints, ending in a newline."""
+    if style == "json":
+        return canonical_json(_data(view(plan)))
+    return render_template(f"plan.{STYLES[style].suffix}.j2", **_values(view(plan), STYLES[style]))
+
+
+def summary(plan: Plan) -> str:
+    """What `tiltc compile` prints: each signal with its action, the forecast, the spend."""
+    return render_template("summary.txt.j2", **_values(view(plan), STYLES["text"]))
+
+
+def _values(page: PlanView, style: Style) -> dict[str, Any]:
+    spend = page.plan.spend
+    return {
+        "view": page,
+        "plan": page.plan,
+        "training": training(page.plan),
+        "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
+        "forecast": style.table(FORECAST_HEADER, [_forecast_row(s, style) for s in page.signals if s.forecast]),
+        "movers": page.movers and style.table(MOVER_HEADER, [_mover_row(row, style) for row in page.movers]),
+        "dropped": 1 - spend.kept / spend.rows if spend.rows else 0.0,
+    }
+
+
+PIN_HEADER = ("", "name", "digest", "")
+FORECAST_HEADER = ("concept", "signal", "today", "with the plan", "left", "target", "", "trained today", "with it")
+MOVER_HEADER = ("concept", "", "today", "with the plan", "left", "trained today", "with it")
+
+
+def pin_rows(plan: Plan, style: Style) -> list[tuple[str, ...]]:
+    """What the plan depends on, a row each."""
+    pins = plan.pins
+    size = f"{pins.model.layers} layers, width {pins.model.width}"
+    features = f"{count(pins.sae.features)} features at {pins.sae.hook}"
+    rows = [
+        ("spec", NONE, pins.spec, ""),
+        ("evidence", NONE, pins.evidence, ""),
+        ("model", pins.model.name, pins.model.digest, size),
+        ("sae", pins.sae.name, pins.sae.digest, features),
+        ("data", pins.data.name, pins.data.digest, f"{count(pins.data.rows)} pairs"),
+        ("template", NONE, pins.template, f"max length {pins.max_length}"),
+        *(("contrast", name, digest, "") for name, digest in sorted(pins.contrasts.items())),
+        ("rows", NONE, pins.rows, ""),
+    ]
+    return [(what, style.name(name), style.name(short(digest)), style.text(note)) for what, name, digest, note in rows]
+
+
+def _forecast_row(signal: SignalView, style: Style) -> tuple[str, ...]:
+    row = signal.forecast
+    assert row is not None
+    target = NONE if row.target is None else f"{signed(row.target)} ± {number(row.tolerance or 0.0)}"
+    verdict = {None: "", True: "met", False: "missed"}[met(row)]
+    return (style.name(row.name), signal.verb, *_figures(row)[:3], target, verdict, *_figures(row)[3:])
+
+
+def _mover_row(row: ForecastRow, style: Style) -> tuple[str, ...]:
+    return (style.name(row.name), row.kind, *_figures(row))
+
+
+def _figures(row: ForecastRow) -> tuple[str, ...]:
+    trained = (signed(row.simulated_plain), signed(row.simulated_tilted))
+    return (interval(row.plain), interval(row.tilted), share(remaining(row), 0), *trained)
+
+
+def training(plan: Plan) -> str:
+    """The training settings on one line; those that are unset are left out."""
+    train = plan.train.model_dump(mode="json", exclude_none=True)
+    rest = [f"{key.replace('_', ' ')} {_setting(value)}" for key, value in train.items() if key != "method"]
+    return ", ".join([plan.train.method, *rest])
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key} {inner}" for key, inner in cast("dict[str, Any]", value).items()) + ")"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _data(page: PlanView) -> dict[str, Any]:
+    plan = page.plan.model_dump(mode="json", by_alias=True)
+    kept = ("name", "digest", "compiler", "model", "sae", "data", "pins", "train", "verify", "budget", "overrides")
+    return {
+        **{key: plan[key] for key in (*kept, "spend", "allowed")},
+        "signals": [_signal_data(signal) for signal in page.signals],
+        "gates": [gate.model_dump(mode="json", by_alias=True) for gate in page.gates],
+        "collateral": [row.model_dump(mode="json") | {"moved": moved(row)} for row in page.collateral],
+    }
+
+
+def _signal_data(signal: SignalView) -> dict[str, Any]:
+    row = signal.forecast
+    return {
+        "verb": signal.verb,
+        "concept": signal.concept.model_dump(mode="json", by_alias=True),
+        "actions": [action.model_dump(mode="json") for action in signal.actions],
+        "forecast": row and row.model_dump(mode="json") | {"remaining": remaining(row), "met": met(row)},
+    }

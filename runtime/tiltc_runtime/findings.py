@@ -1,0 +1,101 @@
+"""What a report has to be told about: T6xx findings, for the terminal, for CI and for the page itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tiltc.codes import CODES
+from tiltc.diagnostics import Diagnostics
+from tiltc.figures import number
+from tiltc.plan import Interval
+from tiltc_runtime.outcome import VERDICT_CODES
+from tiltc_runtime.report.figures import level, shift
+from tiltc_runtime.report.model import ConceptOutcome, Finding, Report
+
+#: false discovery rate at which an unnamed shift is worth a warning
+Q_COLLATERAL = 0.05
+#: share of empty or looping rollouts beyond the start policy's that spoils a comparison
+DEGENERATE = 0.10
+#: a forecast that a shuffled one beats this often is no forecast
+P_CHANCE = 0.05
+
+
+def effect_findings(report: Report, timed_out: Sequence[str] = ()) -> tuple[Report, Diagnostics]:
+    """The report with its findings, and the same findings as diagnostics."""
+    found = Diagnostics()
+    for concept in report.concepts:
+        _verdict(concept, report, found)
+    for name in timed_out:
+        found.add("T605", None, f"`{name}`: its pattern ran for too long on a rollout")
+    _collateral(report, found)
+    _chance(report, found)
+    _degenerate(report, found)
+    return report.model_copy(update={"findings": as_findings(found)}), found
+
+
+def as_findings(found: Diagnostics) -> tuple[Finding, ...]:
+    """Diagnostics as the page shows them, errors first."""
+    order = ("error", "warning", "note")
+    findings = [
+        Finding(
+            code=d.code, title=CODES[d.code].title, severity=str(d.severity), text=d.primary.text, notes=d.notes,
+            helps=d.helps,
+        )
+        for d in found
+    ]  # fmt: skip
+    return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
+
+
+def _verdict(concept: ConceptOutcome, report: Report, found: Diagnostics) -> None:
+    code = VERDICT_CODES.get(concept.verdict or "kept")
+    if code is None:
+        return
+    gate = f" when {concept.when}" if concept.when else ""
+    helps = [] if report.has_baseline else ["give a baseline: `--baseline RUN`, from `tiltc run PLAN --plain`"]
+    notes = [concept.because, *_numbers(concept)]
+    found.add(code, None, f"{concept.verb}: {concept.name}{gate}", notes=notes, helps=helps)
+
+
+def _numbers(concept: ConceptOutcome) -> list[str]:
+    levels = concept.rates if concept.measure == "rate" else concept.scores
+    if levels is None:
+        return []
+    named = (("start", levels.start), ("plain", levels.plain), ("tilted", levels.tilted))
+    line = ", ".join(f"{name} {level(value, concept.measure)}" for name, value in named if value is not None)
+    compared = concept.difference or concept.shift_tilted
+    against = "plain" if concept.difference else "start"
+    return [f"{line} ({concept.rollouts} rollouts each)", f"tilted minus {against}: {shift(compared, concept.measure)}"]
+
+
+def _collateral(report: Report, found: Diagnostics) -> None:
+    moved = [row for row in report.collateral if row.q < Q_COLLATERAL]
+    if not moved:
+        return
+    against = "plain" if report.has_baseline else "start"
+    notes = [f"{row.name}: {_sd(row.shift)}, q = {number(row.q)}" for row in moved[:5]]
+    if len(moved) > 5:
+        notes.append(f"and {len(moved) - 5} more")
+    text = f"{len(moved)} of {len(report.collateral)} things that no signal names differ from {against}"
+    found.add("T606", None, text, notes=notes, helps=["name what matters with `keep:`"])
+
+
+def _sd(value: Interval) -> str:
+    return f"{value.value:+.2f} sd ({value.low:+.2f} to {value.high:+.2f})"
+
+
+def _chance(report: Report, found: Diagnostics) -> None:
+    tests = [test for test in report.forecasts if test.shift == "tilted"]
+    if not tests or any(test.permutation_p <= P_CHANCE for test in tests):
+        return
+    best = max(tests, key=lambda test: test.r2.value)
+    ceiling = f"; noise ceiling {number(best.noise_ceiling.value, 2)}" if best.noise_ceiling else ""
+    note = f"best R² {number(best.r2.value, 2)}, permutation p = {number(best.permutation_p)}{ceiling}"
+    found.add("T607", None, f"over {best.items} concepts and groups", notes=[note])
+
+
+def _degenerate(report: Report, found: Diagnostics) -> None:
+    start = next(policy for policy in report.policies if policy.name == "start")
+    for policy in report.policies:
+        if policy.degenerate > start.degenerate + DEGENERATE:
+            text = f"{policy.degenerate:.0%} of the {policy.name} policy's rollouts are empty or loops"
+            found.add("T608", None, text, notes=[f"start policy: {start.degenerate:.0%}"])

@@ -1,0 +1,169 @@
+"""Harvest: one instrumented pass of the frozen model over the data, written as evidence.
+
+Everything that could make two harvests differ is in the folder's name (`Inputs.key`), so what is there is what would
+be computed. Shards are computed in order, each from its own rows only, and appear whole; the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TextIO
+
+from tiltc.canonical import canonical_json, digest
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence import Manifest, ShardPin
+from tiltc.parse import SpecFile
+from tiltc_runtime.activations import Moments, Reader
+from tiltc_runtime.contrasts import write_contrast
+from tiltc_runtime.disk import whole_shard, write_text, write_whole
+from tiltc_runtime.inputs import Inputs
+from tiltc_runtime.loading import default_device
+from tiltc_runtime.locking import Locked, lock
+from tiltc_runtime.meter import Meter
+from tiltc_runtime.refused import Refused, refuse
+from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
+from tiltc_runtime.tokens import row_status
+
+
+def harvest(
+    spec_file: SpecFile,
+    store: Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    err: TextIO | None = None,
+) -> tuple[Path | None, Diagnostics]:
+    """Harvest the evidence that a spec needs and that `store` does not have yet.
+
+    Args:
+        store: a folder of evidence folders, one per (model, SAE, template, truncation, rows).
+        device: cuda when there is one, else cpu.
+        dtype: of the forward pass; float32 on CPU, bfloat16 on CUDA by default.
+        err: where progress goes; None is silent.
+
+    Returns:
+        The evidence folder. Findings: T506 to T519.
+    """
+    found = Diagnostics()
+    try:
+        inputs = Inputs.read(spec_file, device or default_device(), dtype)
+        folder = store / inputs.key
+        with lock(store / f"{inputs.key}.lock"):
+            _complete(inputs, folder, err)
+        return folder, found
+    except Refused as refused:
+        found.extend(refused.diagnostics)
+    except Locked as held:
+        found.add("T508", None, f"{held} is harvesting into the same evidence folder")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        helps = ["free some space or choose another disk with `--store`, then run the same command again"]
+        found.add("T506", None, f"the disk that holds {store} is full; finished shards are kept", helps=helps)
+    return None, found
+
+
+def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> None:
+    """Write what the folder lacks: shards, manifest, contrast sets."""
+    for leftover in (*folder.glob("shards/.*"), *folder.glob("contrast/.*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
+    complete = _whole_evidence(folder)
+    if complete and not missing:
+        _say(err, f"nothing to do: {folder} has everything that this spec needs")
+    if not complete:
+        write_text(folder / "request.json", canonical_json(inputs.request))
+        write_text(folder / "manifest.json", canonical_json(_manifest(inputs, _shards(inputs, folder, err), folder)))
+    for key, examples in sorted(missing.items()):
+        _say(err, f"harvest: contrast set {key[:12]}, {len(examples)} texts")
+        write_contrast(inputs, folder / "contrast" / key, examples)
+
+
+def _whole_evidence(folder: Path) -> bool:
+    try:
+        manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    whole = all(whole_shard(folder / "shards" / pin.name) == pin for pin in manifest.shards)
+    return whole and digest(manifest) == manifest.digest
+
+
+def _shards(inputs: Inputs, folder: Path, err: TextIO | None) -> list[ShardPin]:
+    names = inputs.shards
+    pins = {name: whole_shard(folder / "shards" / name) for name in names}
+    todo = [name for name, pin in pins.items() if pin is None]
+    if len(todo) < len(names):
+        _say(err, f"harvest: {len(names) - len(todo)} of {len(names)} shards are there already")
+    if todo:
+        reader = _prepared(inputs)
+        meter = Meter(len(inputs.data.pairs), sum(len(names[n]) for n, pin in pins.items() if pin is not None), err)
+        try:
+            for name in todo:
+                place = folder / "shards" / name
+                before = reader.tokens
+                write_whole(place, ShardRows(inputs, reader, name, names[name]).fill)
+                meter.advance(len(names[name]), reader.tokens - before)
+                pins[name] = whole_shard(place)
+        finally:
+            meter.close()
+    _tell(folder, list(names), err)
+    return [pin for pin in pins.values() if pin is not None]
+
+
+def _prepared(inputs: Inputs) -> Reader:
+    """A reader that has decided from the data set's first usable rows how it reads, whichever shard comes first."""
+    items = next(filter(None, map(inputs.usable, inputs.shards.values())), None)
+    if items is None:
+        pairs = inputs.data.pairs
+        kinds = Counter(map(row_status, pairs, inputs.encode(pairs)))
+        notes = tuple(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        refuse("T518", f"no row of {inputs.data.pin.name} can be used", notes=notes)
+    reader = Reader(inputs.loaded, inputs.sae)
+    reader.prepare(items)
+    return reader
+
+
+def _manifest(inputs: Inputs, pins: list[ShardPin], folder: Path) -> Manifest:
+    sums = [Moments(**json.loads((folder / "shards" / pin.name / SUMS).read_bytes())) for pin in pins]
+    manifest = Manifest(
+        request=inputs.request,
+        model=inputs.model,
+        sae=inputs.sae.pin,
+        data=inputs.data.pin,
+        template=inputs.template,
+        tokenizer=inputs.vocabulary,
+        max_length=inputs.spec.train.max_length,
+        dtype=inputs.dtype,
+        shards=tuple(pins),
+        reconstruction=reconstruction(sums),
+        digest="",
+    )
+    return manifest.model_copy(update={"digest": digest(manifest)})
+
+
+def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
+    """How many rows are usable, and why the others are not."""
+    import pyarrow.parquet as pq
+
+    kinds: Counter[str] = Counter()
+    for name in names:
+        columns = ["status", "chosen_cut", "rejected_cut"]
+        table = pq.read_table(folder / "shards" / name / "rows.parquet", columns=columns).to_pydict()
+        kinds.update(table["status"])
+        kinds["cut at max_length"] += sum(
+            c or r for c, r in zip(table["chosen_cut"], table["rejected_cut"], strict=True)
+        )
+    parts = [
+        f"{kinds[kind]} {kind}" for kind in ("ok", "identical", "empty", "too_long", "cut at max_length") if kinds[kind]
+    ]
+    _say(err, f"harvest: {', '.join(parts)}")
+
+
+def _say(err: TextIO | None, text: str) -> None:
+    if err is not None:
+        err.write(text + "\n")
+        err.flush()

@@ -1,0 +1,139 @@
+"""What a harvest reads, with what it reads it, and the name that follows from both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tiltc.canonical import canonical_json, sha256_text
+from tiltc.diagnostics import Diagnostics, Span
+from tiltc.evidence import Example, Manifest, evidence_request, examples_digest, read_examples
+from tiltc.evidence.examples import examples_file
+from tiltc.parse import SpecFile
+from tiltc.plan import ModelPin
+from tiltc.spec import Spec
+from tiltc_runtime.loading import (
+    LoadedModel,
+    load_model,
+    load_tokenizer,
+    model_folder,
+    model_pin,
+    template_digest,
+    tokenizer_digest,
+)
+from tiltc_runtime.pairs import Pair, Pairs, load_pairs
+from tiltc_runtime.refused import Refused
+from tiltc_runtime.sae import Sae, check_fits, load_sae
+from tiltc_runtime.tokens import Encoded, Ids, encode_pair, row_status
+
+#: pairs in a shard; batches never reach across shards
+SHARD = 256
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is harvested, with what. The model's weights are loaded only when something is missing."""
+
+    spec: Spec
+    folder: Path
+    data: Pairs
+    sae: Sae
+    model: ModelPin
+    tokenizer: Any
+    contrasts: dict[str, list[Example]]
+    device: str
+    dtype: str
+
+    @classmethod
+    def read(cls, spec_file: SpecFile, device: str, dtype: str | None) -> Inputs:
+        """Read everything that is cheap to read. Raises Refused, with findings at their places in the spec."""
+        spec, folder = spec_file.spec, spec_file.folder
+        contrasts = contrast_sets(spec_file)
+        with _at(spec_file.at(("data",))):
+            data = load_pairs(spec.data, folder)
+        with _at(spec_file.at(("model",))):
+            place = model_folder(spec.model, folder)
+            pin, tokenizer = model_pin(spec.model, place), load_tokenizer(place)
+        with _at(spec_file.at(("sae",))):
+            sae = load_sae(spec.sae, device=device, folder=folder)
+            # the name of a local folder says nothing about what is in it
+            if misfits := check_fits(sae, pin, not isinstance(spec.model, str) or spec.model.startswith("builtin:")):
+                raise Refused(misfits)
+        dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+        return cls(spec, folder, data, sae, pin, tokenizer, contrasts, device, dtype)
+
+    @cached_property
+    def request(self) -> dict[str, str | int | None]:
+        return evidence_request(self.spec)
+
+    @cached_property
+    def key(self) -> str:
+        """Two harvests with the same key would write the same bytes (on the same machine)."""
+        names = {k: v for k, v in self.request.items() if k != "data" or self.data.pin.file_sha256 is None}
+        parts = [self.model, self.sae.pin, self.data.pin.model_copy(update={"name": ""})]
+        pins = [part.model_dump(mode="json") for part in parts]
+        rest = [self.template, self.vocabulary, self.spec.train.max_length, self.dtype, SHARD]
+        return sha256_text(canonical_json([Manifest.model_fields["format"].default, names, pins, rest]))[:20]
+
+    @cached_property
+    def template(self) -> str:
+        return template_digest(self.tokenizer)
+
+    @cached_property
+    def vocabulary(self) -> str:
+        return tokenizer_digest(self.tokenizer)
+
+    def encode(self, pairs: Sequence[Pair]) -> list[Encoded]:
+        return [encode_pair(self.tokenizer, pair, self.spec.train.max_length) for pair in pairs]
+
+    @cached_property
+    def shards(self) -> dict[str, list[Pair]]:
+        """The pairs of every shard by its name."""
+        pairs = self.data.pairs
+        return {f"{at // SHARD:05d}": pairs[at : at + SHARD] for at in range(0, len(pairs), SHARD)}
+
+    def usable(self, pairs: Sequence[Pair]) -> list[tuple[Ids, tuple[Ids, ...]]]:
+        """(prompt, responses) of the pairs whose status is ok."""
+        encoded = self.encode(pairs)
+        return [(e.prompt, e.responses) for p, e in zip(pairs, encoded, strict=True) if row_status(p, e) == "ok"]
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        model, layers = self.spec.model, self.sae.hook.layers
+        return load_model(model, dtype=self.dtype, layers=layers, device=self.device, folder=self.folder)
+
+
+def contrast_sets(spec_file: SpecFile) -> dict[str, list[Example]]:
+    """The examples of every contrast set within reach of the spec, and of all that ship with tiltc, by digest.
+
+    Raises:
+        Refused: T519, with all findings of all files.
+    """
+    found = Diagnostics()
+    sets: dict[str, list[Example]] = {}
+    names = {**spec_file.reached(), **{n: d for n, d in spec_file.library.items() if not d.own}}
+    for name, definition in sorted(names.items()):
+        if definition.concept.kind == "examples":
+            examples, said = read_examples(examples_file(definition), spec_file.definition_at(name, "examples"))
+            found.extend(said)
+            if examples is not None:
+                sets[examples_digest(examples)] = examples
+    if found.failed:
+        raise Refused(found)
+    return sets
+
+
+@contextmanager
+def _at(span: Span) -> Iterator[None]:
+    """Findings that have no place of their own get this one."""
+    try:
+        yield
+    except Refused as refused:
+        placed = Diagnostics()
+        for d in refused.diagnostics:
+            placed.add(d.code, d.primary.span or span, d.primary.text, labels=d.labels, notes=d.notes, helps=d.helps)
+        raise Refused(placed) from None

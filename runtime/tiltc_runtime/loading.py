@@ -1,0 +1,213 @@
+"""Models and tokenizers: the only door to the hub and to transformers' loaders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tiltc.canonical import canonical_json, sha256_text
+from tiltc.evidence import local_path, weights_digest
+from tiltc.evidence.weights import tensor_line
+from tiltc.plan import ModelPin
+from tiltc.spec import HubRef
+from tiltc_runtime import embedded
+from tiltc_runtime.refused import Refused, refuse
+
+__all__ = ["LoadedModel", "Refused", "load_model", "load_tokenizer", "model_folder", "model_pin"]
+
+HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A frozen model in eval mode, its tokenizer and its pin.
+
+    `model` is a causal LM, or, when only `layers` decoder layers were asked for, the trunk without a head.
+    """
+
+    model: Any
+    tokenizer: Any
+    pin: ModelPin
+    folder: Path
+    dtype: str
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def template(self) -> str:
+        """sha256 of the chat template text, as plans pin it."""
+        return template_digest(self.tokenizer)
+
+
+def load_model(
+    ref: str | HubRef,
+    *,
+    dtype: str | None = None,
+    layers: int | None = None,
+    device: str | None = None,
+    folder: Path | None = None,
+) -> LoadedModel:
+    """Load a model by `builtin:` name, hub reference or local folder.
+
+    Args:
+        dtype: float32 | bfloat16 | float16; by default float32 on CPU (faster there) and bfloat16 on CUDA.
+        layers: load only the first decoder layers and no head. The pin is that of the whole model all the same.
+        device: by default cuda when there is one, else cpu.
+        folder: what a relative local path is relative to, before the working directory.
+
+    Raises:
+        Refused: T507.
+    """
+    place = model_folder(ref, folder)
+    device = device or default_device()
+    dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+    tokenizer = load_tokenizer(place)
+    pin = model_pin(ref, place)
+    with _quiet(), _loading(ref):
+        model = _whole(place, dtype) if layers is None else _trunk(place, dtype, layers)
+    return LoadedModel(model.to(device).eval().requires_grad_(False), tokenizer, pin, place, dtype)
+
+
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def model_folder(ref: str | HubRef, folder: Path | None = None) -> Path:
+    """The local folder of a model, downloading or converting it where needed. Raises Refused (T507)."""
+    if isinstance(ref, HubRef):
+        return _download(ref)
+    path = local_path(ref, folder)
+    if path is None:
+        return embedded.model_folder(ref.removeprefix("builtin:"))
+    if not (path / "config.json").is_file():
+        helps = ("a model on the hub is written {hub: owner/name, revision: <commit>}",)
+        refuse("T507", f"`{ref}` is no folder with a config.json", helps=helps)
+    return path
+
+
+def model_pin(ref: str | HubRef, place: Path) -> ModelPin:
+    """Digest and dimensions of the model in a folder, without loading it. Raises Refused (T507)."""
+    with _loading(ref):
+        text = _config(place).get_text_config()
+        digest = embedded.known_digest(place) or weights_digest(place)
+        return ModelPin(name=ref_name(ref), digest=digest, layers=text.num_hidden_layers, width=text.hidden_size)
+
+
+def load_tokenizer(place: Path) -> Any:
+    """The tokenizer in a model's folder. Raises Refused (T507)."""
+    from transformers import AutoTokenizer
+
+    with _quiet(), _loading(place.name):
+        return AutoTokenizer.from_pretrained(str(place))
+
+
+def template_digest(tokenizer: Any) -> str:
+    return sha256_text(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else "")
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """sha256 of the vocabulary with its ids."""
+    return sha256_text(canonical_json(tokenizer.get_vocab()))
+
+
+def ref_name(ref: str | HubRef) -> str:
+    """A model's name for a pin: never a path."""
+    if isinstance(ref, HubRef):
+        return f"{ref.hub}@{ref.revision}" if ref.revision else ref.hub
+    return ref if ref.startswith("builtin:") else Path(ref).name
+
+
+def state_digest(tensors: dict[str, torch.Tensor]) -> str:
+    """`weights_digest` of tensors in memory."""
+    names = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    sha = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().cpu().contiguous()
+        sha.update(tensor_line(name, names.get(plain.dtype, str(plain.dtype)), tuple(plain.shape)))
+        sha.update(plain.view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def decoder_layers(model: Any) -> torch.nn.ModuleList:
+    """The list of decoder layers of a causal LM or of its trunk.
+
+    Raises:
+        LookupError: the architecture keeps them in an unknown place.
+    """
+    trunk = model.get_decoder() if hasattr(model, "get_decoder") else model
+    trunk = getattr(trunk or model, "language_model", trunk or model)
+    for name in ("layers", "h", "blocks"):
+        if isinstance(layers := getattr(trunk, name, None), torch.nn.ModuleList):
+            return layers
+    raise LookupError(f"no list of decoder layers in {type(model).__name__}")
+
+
+def _whole(place: Path, dtype: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(str(place), dtype=DTYPES[dtype])
+
+
+def _trunk(place: Path, dtype: str, layers: int) -> Any:
+    """Weights of the layers above and of the head are never read from disk."""
+    from transformers import AutoModel
+
+    config = _config(place)
+    text = config.get_text_config()
+    text.num_hidden_layers = layers
+    if isinstance(kinds := getattr(text, "layer_types", None), list):
+        text.layer_types = kinds[:layers]
+    return AutoModel.from_pretrained(str(place), config=config, dtype=DTYPES[dtype])
+
+
+def _config(place: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(place))
+
+
+def _download(ref: HubRef) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with _loading(ref):
+        return Path(snapshot_download(ref.hub, revision=ref.revision, allow_patterns=HUB_FILES))
+
+
+@contextmanager
+def _loading(ref: object) -> Iterator[None]:
+    """Turn what the loading libraries raise into a finding."""
+    try:
+        yield
+    except Refused:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        name = ref.hub if isinstance(ref, HubRef) else str(ref)
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        refuse("T507", f"`{name}` can't be loaded", notes=(f"{type(error).__name__}: {first[:300]}",))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading part of a model makes transformers warn about the rest; progress bars are ours."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,152 @@
+"""The record of a run: what was trained, from which plan, with what, and what came out."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tiltc.canonical import canonical_json, sha256_file
+from tiltc.plan import ModelPin
+
+RECORD_FILE = "record.json"
+PACKAGES = (
+    "tiltc",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+)
+
+Mode = Literal["tilted", "plain"]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowCounts(Frozen):
+    """What became of the pairs."""
+
+    pairs: int
+    #: by the plan
+    kept: int
+    #: kept, but the prompt alone fills max_length
+    too_long: int
+    trained: int
+
+
+class Hardware(Frozen):
+    platform: str
+    python: str
+    cores: int
+    #: torch threads of one process
+    threads: int
+    #: name of the accelerator, or cpu
+    device: str
+    processes: int
+
+
+class Session(Frozen):
+    """One process's share of the run: the first one, and one for each resumption."""
+
+    #: UTC, ISO 8601
+    started: str
+    #: optimizer steps already done
+    from_step: int
+
+
+class RunRecord(Frozen):
+    """`record.json`, written when a run is finished. Everything that a plan must not hold (places, times) is here."""
+
+    record_version: Literal[1] = 1
+    #: digest of the plan; a copy of it lies in `plan/`
+    plan: str
+    name: str
+    #: tilted: with the plan's rows; plain: the same settings on untouched rows
+    mode: Mode
+    #: what `model/` holds
+    kind: Literal["adapter", "full"]
+    #: digest of the weights in `model/`, see `evidence.weights_digest`
+    weights: str
+    #: sha256 of every file in `model/`
+    outputs: dict[str, str]
+    start_model: ModelPin
+    #: where the start model was found, and what the plan's relative paths were relative to
+    start_folder: str
+    root: str
+    seed: int
+    #: arguments of the trainer that were set
+    arguments: dict[str, Any]
+    rows: RowCounts
+    steps: int
+    epochs: float
+    #: mean training loss of the last tenth of the steps (weights and offsets included)
+    final_loss: float
+    #: one entry a step, as logged; `loss` has weights and offsets in it, `rewards/*` leave them out
+    history: tuple[dict[str, float], ...]
+    sessions: tuple[Session, ...]
+    finished: str
+    versions: dict[str, str]
+    hardware: Hardware
+
+
+def write_record(record: RunRecord, folder: Path) -> None:
+    """Write `record.json`, whole or not at all."""
+    part = folder / f"{RECORD_FILE}.part"
+    part.write_text(canonical_json(record), encoding="utf-8")
+    part.replace(folder / RECORD_FILE)
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The record of a run folder, or None if the run is not finished.
+
+    Raises:
+        pydantic.ValidationError: the file is not a run record.
+    """
+    path = folder / RECORD_FILE
+    return RunRecord.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def installed_versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(processes: int) -> Hardware:
+    import torch
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return Hardware(
+        platform=platform.platform(),
+        python=platform.python_version(),
+        cores=os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        device=device,
+        processes=processes,
+    )
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file of a folder by its path inside."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}

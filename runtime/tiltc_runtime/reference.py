@@ -1,0 +1,97 @@
+"""Reference log-probabilities, computed once before training, so that no second model is in memory.
+
+The cache is a folder of chunks named by their contents (model, precision, token ids), each written whole or not at all:
+a killed pass goes on at the chunk it lost, and changed rows can't meet stale values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import DPOTrainer
+
+#: batches in a chunk: what a killed pass may lose
+CHUNK_BATCHES = 4
+MODEL_INPUTS = ("input_ids", "attention_mask", "completion_mask")
+
+
+def _silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """Where reference log-probabilities are kept, and for which model and precision (`key`)."""
+
+    folder: Path
+    key: str
+    report: Callable[[int, int], None] = _silent
+
+    def add_columns(self, trainer: DPOTrainer, dataset: Dataset, batch_size: int) -> Dataset:
+        """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over response tokens, in nats, float32."""
+        from accelerate import PartialState
+
+        state = PartialState()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        chunks = self._chunks(trainer, dataset, batch_size)
+        mine = [chunk for i, chunk in enumerate(chunks) if i % state.num_processes == state.process_index]
+        for done, (path, rows) in enumerate(mine):
+            if self._read(path, rows) is None:
+                self._write(path, _logps(trainer, dataset.select(rows), batch_size))
+            self.report(done + 1, len(mine))
+        state.wait_for_everyone()
+        logps = np.zeros((len(dataset), 2), np.float32)
+        for path, rows in chunks:
+            logps[rows] = np.load(path)
+        chosen = dataset.add_column("ref_chosen_logps", logps[:, 0].tolist())
+        return chosen.add_column("ref_rejected_logps", logps[:, 1].tolist())
+
+    def _chunks(self, trainer: DPOTrainer, dataset: Dataset, batch_size: int) -> list[tuple[Path, np.ndarray]]:
+        from tiltc_runtime.order import pair_lengths
+
+        by_length = np.argsort(pair_lengths(dataset, trainer.args.max_length), kind="stable")
+        size = CHUNK_BATCHES * batch_size
+        cuts = [by_length[i : i + size] for i in range(0, len(by_length), size)]
+        settings = f"{self.key} {trainer.args.max_length} {batch_size}"
+        return [(self.folder / f"{_content_hash(settings, dataset.select(rows))}.npy", rows) for rows in cuts]
+
+    def _read(self, path: Path, rows: np.ndarray) -> np.ndarray | None:
+        try:
+            logps = np.load(path)
+        except (OSError, ValueError, EOFError):
+            return None
+        return logps if logps.shape == (len(rows), 2) else None
+
+    def _write(self, path: Path, logps: np.ndarray) -> None:
+        part = path.with_suffix(".part")
+        with open(part, "wb") as file:
+            np.save(file, logps)
+        part.replace(path)
+
+
+def _content_hash(settings: str, rows: Dataset) -> str:
+    sha = hashlib.sha256(settings.encode())
+    for row in rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
+        sha.update(json.dumps(row, sort_keys=True).encode())
+    return sha.hexdigest()
+
+
+def _logps(trainer: DPOTrainer, rows: Dataset, batch_size: int) -> np.ndarray:
+    model: Any = trainer.ref_model or trainer.model
+    parts: list[np.ndarray] = []
+    for start in range(0, len(rows), batch_size):
+        examples = list(rows.select(range(start, min(start + batch_size, len(rows)))))
+        batch = {k: v for k, v in trainer.data_collator(examples).items() if k in MODEL_INPUTS}
+        batch = {k: v.to(trainer.accelerator.device) for k, v in batch.items()}
+        chosen, rejected = trainer.compute_ref_log_probs(model, batch)
+        parts.append(np.stack([chosen.float().cpu().numpy(), rejected.float().cpu().numpy()], axis=1))
+    return np.concatenate(parts)

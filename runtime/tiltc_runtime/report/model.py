@@ -1,0 +1,232 @@
+"""What `verify` found, as data: `report.json`. The Markdown and HTML pages show exactly this."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tiltc.plan import Interval
+
+REPORT_VERSION = 1
+
+PolicyName = Literal["start", "plain", "tilted"]
+Verb = Literal["suppress", "keep", "amplify"]
+Kind = Literal["declared", "library", "discovered"]
+Measure = Literal["rate", "score"]
+#: first_step: g of the plan; simulated: the plan's simulated training
+Forecast = Literal["first_step", "simulated"]
+#: plain, tilted: shift from start; difference: tilted minus plain
+Shift = Literal["plain", "tilted", "difference"]
+Verdict = Literal[
+    "suppressed", "partly suppressed", "overshot", "still taught", "kept", "kept within noise", "moved",
+    "amplified", "partly amplified", "no effect", "wrong direction", "not measurable",
+]  # fmt: skip
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlanFacts(Frozen):
+    """Which plan was tested."""
+
+    name: str
+    digest: str
+    compiler: str
+    model: str
+    sae: str
+    data: str
+    mechanisms: tuple[str, ...]
+    train: dict[str, Any]
+
+
+class Settings(Frozen):
+    """How it was tested. `prompt_count` prompts, each sampled `rollouts / prompt_count` times or so."""
+
+    prompts: str
+    prompt_count: int
+    rollouts: int
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    resamples: int
+
+
+class PolicyFacts(Frozen):
+    """What one policy's rollouts look like as text."""
+
+    name: PolicyName
+    #: identity of the weights, see `rollouts.py`
+    digest: str
+    rollouts: int
+    mean_tokens: float
+    #: share that ended by itself before max_new_tokens
+    finished: float
+    #: share that is empty or loops
+    degenerate: float
+
+
+class Levels(Frozen):
+    """The level of one measure under each policy, with 95% intervals."""
+
+    start: Interval
+    tilted: Interval
+    plain: Interval | None = None
+
+
+class ConceptOutcome(Frozen):
+    """One concept under the policies: levels, shifts, and the verdict where a signal names it."""
+
+    name: str
+    about: str
+    kind: Kind
+    verb: Verb | None = None
+    #: the gate: only rollouts whose prompt expresses it were used
+    when: str | None = None
+    #: rollouts of each policy that were used
+    rollouts: int
+    #: what verdict and shifts are in: share of rollouts showing the concept, or mean standardised readout score
+    measure: Measure
+    #: detector presence, Wilson intervals
+    rates: Levels | None = None
+    #: mean standardised readout, bootstrap intervals
+    scores: Levels | None = None
+    #: tilted minus start
+    shift_tilted: Interval
+    #: plain minus start
+    shift_plain: Interval | None = None
+    #: tilted minus plain
+    difference: Interval | None = None
+    #: (plain - tilted) / (plain - start); None where plain - start is within noise
+    recovery: Interval | None = None
+    verdict: Verdict | None = None
+    because: str = ""
+
+
+class ForecastPoint(Frozen):
+    """Forecast and realised shift of the standardised score of one concept or discovered group."""
+
+    name: str
+    kind: Kind
+    verb: Verb | None = None
+    first_step_plain: float
+    first_step_tilted: float
+    simulated_plain: float
+    simulated_tilted: float
+    realised_tilted: Interval
+    realised_plain: Interval | None = None
+    #: tilted minus plain
+    realised_difference: Interval | None = None
+
+    def foreseen(self, forecast: Forecast, shift: Shift) -> float:
+        """What a forecast says about a shift."""
+        plain, tilted = getattr(self, f"{forecast}_plain"), getattr(self, f"{forecast}_tilted")
+        return {"plain": plain, "tilted": tilted, "difference": tilted - plain}[shift]
+
+    def realised(self, shift: Shift) -> Interval | None:
+        return {
+            "plain": self.realised_plain, "tilted": self.realised_tilted, "difference": self.realised_difference,
+        }[shift]  # fmt: skip
+
+
+class ForecastTest(Frozen):
+    """How well one forecast predicts the realised shifts, over all concepts and discovered groups."""
+
+    forecast: Forecast
+    shift: Shift
+    items: int
+    #: squared Pearson correlation; interval from resampling items
+    r2: Interval
+    pearson: float
+    spearman: float
+    #: least-squares slope through the origin, realised per forecast
+    slope: float
+    #: share of the squared realised shifts explained by that line
+    r2_origin: float
+    sign_agreement: Interval
+    #: the same over shifts whose own interval excludes zero
+    sign_agreement_measured: Interval | None
+    permutation_p: float
+    #: the R² that a perfect forecast would reach with these rollouts
+    noise_ceiling: Interval | None
+
+
+class Better(Frozen):
+    """R² of the simulated forecast minus R² of the first-step forecast, for the tilted shift."""
+
+    forecast: Literal["first_step", "simulated", "undecided"]
+    difference: Interval
+
+
+class CollateralRow(Frozen):
+    """How far something that no signal names moved, in sd of its score."""
+
+    name: str
+    kind: Kind
+    #: tilted minus plain; tilted minus start without a baseline
+    shift: Interval
+    p: float
+    q: float
+    rates: Levels | None = None
+
+
+class Noise(Frozen):
+    """Median half-width of the 95% intervals of a shift: what is smaller than this can't be seen."""
+
+    rate: float | None
+    score: float | None
+
+
+class Mark(Frozen):
+    """Where a named concept shows in a text: [start, end) in characters."""
+
+    start: int
+    end: int
+    concept: str
+
+
+class SampleText(Frozen):
+    text: str
+    marks: tuple[Mark, ...] = ()
+
+
+class Sample(Frozen):
+    """The same prompt with the same seed under each policy."""
+
+    prompt: str
+    start: SampleText
+    tilted: SampleText
+    plain: SampleText | None = None
+
+
+class Finding(Frozen):
+    """A T6xx diagnostic as the page shows it."""
+
+    code: str
+    title: str
+    severity: str
+    text: str
+    notes: tuple[str, ...] = ()
+    helps: tuple[str, ...] = ()
+
+
+class Report(Frozen):
+    """`report.json`. No clock, host or path in it."""
+
+    report_version: Literal[1] = 1
+    plan: PlanFacts
+    settings: Settings
+    policies: tuple[PolicyFacts, ...]
+    concepts: tuple[ConceptOutcome, ...]
+    points: tuple[ForecastPoint, ...]
+    forecasts: tuple[ForecastTest, ...]
+    better: Better | None
+    collateral: tuple[CollateralRow, ...]
+    noise: Noise
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def has_baseline(self) -> bool:
+        return any(policy.name == "plain" for policy in self.policies)

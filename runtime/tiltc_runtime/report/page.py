@@ -1,0 +1,104 @@
+"""The report as Markdown and HTML: Jinja2 templates over `Report`, nothing computed that is not in it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from tiltc.figures import markdown as escape_markdown
+from tiltc.figures import printable
+from tiltc.figures import short as short_digest
+from tiltc_runtime.findings import Q_COLLATERAL
+from tiltc_runtime.report import figures
+from tiltc_runtime.report.model import ForecastTest, Report, SampleText
+from tiltc_runtime.report.plots import level_plot, scatter_plot, shift_plot
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FORECAST_NAMES = {"first_step": "First step", "simulated": "Simulated training"}
+SHIFT_NAMES = {"tilted": "tilted − start", "plain": "plain − start", "difference": "tilted − plain"}
+#: the colour of a verdict
+TONES = {
+    "suppressed": "good", "kept": "good", "amplified": "good", "kept within noise": "calm", "not measurable": "calm",
+    "partly suppressed": "mixed", "partly amplified": "mixed", "overshot": "mixed", "still taught": "mixed",
+    "no effect": "mixed", "moved": "bad", "wrong direction": "bad",
+}  # fmt: skip
+
+
+def render_html(report: Report) -> str:
+    """One page that loads nothing: styles, figures and script are in it."""
+    return _environment().get_template("report.html.j2").render(**_view(report))
+
+
+def render_markdown(report: Report) -> str:
+    return _environment().get_template("report.md.j2").render(**_view(report)).strip("\n") + "\n"
+
+
+def _view(report: Report) -> dict[str, Any]:
+    tests = {test.forecast: test for test in report.forecasts if test.shift == "tilted"}
+    return {
+        "report": report,
+        "signals": [c for c in report.concepts if c.verb],
+        "unnamed": [c for c in report.concepts if not c.verb],
+        "q_collateral": Q_COLLATERAL,
+        "rate_plot": level_plot(report.concepts, "rate"),
+        "score_plot": level_plot(report.concepts, "score"),
+        "scatters": [(test, scatter_plot(report.points, name, test.slope)) for name, test in tests.items()],
+        "shift_plot": shift_plot(report.collateral, Q_COLLATERAL),
+        "forecast_names": FORECAST_NAMES,
+        "shift_names": SHIFT_NAMES,
+        "tones": TONES,
+        "headline": headline(report),
+        "verdict_on_forecast": verdict_on_forecast(report),
+    }
+
+
+def headline(report: Report) -> str:
+    """One sentence for people who read one sentence."""
+    judged = [c for c in report.concepts if c.verb]
+    good = sum(TONES.get(c.verdict or "", "") == "good" for c in judged)
+    bad = sum(TONES.get(c.verdict or "", "") == "bad" for c in judged)
+    told = f"{good} of {len(judged)} {'signal' if len(judged) == 1 else 'signals'} met beyond noise"
+    return told + (f", {bad} went the wrong way." if bad else ".")
+
+
+def verdict_on_forecast(report: Report) -> str:
+    """What the forecast was worth, in words."""
+    tests: list[ForecastTest] = [test for test in report.forecasts if test.shift == "tilted"]
+    if not tests:
+        return "Too few concepts were measured to test the forecast."
+    best = max(tests, key=lambda test: test.r2.value)
+    if best.permutation_p > 0.05:
+        return "Neither forecast lines up with what was measured better than a shuffled one would."
+    text = (
+        f"The {FORECAST_NAMES[best.forecast].lower()} forecast explains {figures.share(best.r2.value)} of the variance"
+    )
+    if best.noise_ceiling is not None:
+        text += f"; with these rollouts a perfect one could reach {figures.share(best.noise_ceiling.value)}"
+    return text + "."
+
+
+def pieces(sample: SampleText) -> list[tuple[str, str]]:
+    """The text in runs of (text, concept marked there or empty)."""
+    out: list[tuple[str, str]] = []
+    at = 0
+    for mark in sample.marks:
+        out += [(sample.text[at : mark.start], ""), (sample.text[mark.start : mark.end], mark.concept)]
+        at = mark.end
+    out.append((sample.text[at:], ""))
+    return [(printable(text), concept) for text, concept in out if text]
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tiltc_runtime.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=lambda name: name is not None and ".html" in name,
+    )  # fmt: skip
+    names = ("level", "shift", "between", "share", "recovery", "number", "signed", "p_value", "brief", "amount", "shift_ends")
+    environment.filters |= {name: getattr(figures, name) for name in names}
+    environment.filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "pieces": pieces}
+    return environment

@@ -1,0 +1,242 @@
+"""Sparse autoencoders on the residual stream: loading, checking against a model, encoding."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence import local_path, weights_digest
+from tiltc.plan import ModelPin, SaePin
+from tiltc.spec import SaeRef
+from tiltc_runtime import embedded
+from tiltc_runtime.loading import state_digest
+from tiltc_runtime.refused import Refused, refuse
+
+Tensor = torch.Tensor
+
+#: The files of a local SAE in SAELens format.
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+#: encoded here; every other architecture is left to sae-lens
+LIGHT = ("jumprelu", "standard")
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A place on the residual stream: after decoder layer `layer`, or before layer 0 when `layer` is -1."""
+
+    name: str
+    layer: int
+
+    @property
+    def layers(self) -> int:
+        """How many decoder layers must be run."""
+        return max(self.layer + 1, 1)
+
+
+class SaeConfig(BaseModel):
+    """The part of a SAELens config that matters here. SAELens itself answers None for anything missing."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    architecture: str = "standard"
+    d_in: int
+    d_sae: int
+    hook_name: str | None = None
+    model_name: str | None = None
+    apply_b_dec_to_input: bool = True
+    normalize_activations: str | None = "none"
+    reshape_activations: str | None = "none"
+    activation_fn: str | None = "relu"
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> SaeConfig:
+        """Configs before SAELens 6 are flat; later ones keep the hook under `metadata`."""
+        metadata = raw.get("metadata") or {}
+        flat = {**raw, **{k: v for k, v in metadata.items() if v is not None and k in cls.model_fields}}
+        flat["hook_name"] = flat.get("hook_name") or raw.get("hook_point") or metadata.get("hf_hook_name")
+        flat["activation_fn"] = raw.get("activation_fn_str") or raw.get("activation_fn") or "relu"
+        if isinstance(flat.get("normalize_activations"), bool):
+            flat["normalize_activations"] = "expected_average_only_in" if flat["normalize_activations"] else "none"
+        return cls.model_validate(flat)
+
+    @property
+    def light(self) -> bool:
+        plain = (self.normalize_activations or "none") == "none" and (self.reshape_activations or "none") == "none"
+        return self.architecture in LIGHT and plain and self.activation_fn == "relu"
+
+
+class Sae(torch.nn.Module):
+    """An SAE for reading: `preactivations` and `threshold` together say what fires and how much.
+
+    A feature fires on a token where its preactivation exceeds `threshold` (F,), and its activation is then the
+    preactivation. For architectures that sae-lens encodes, "preactivations" are the activations and the threshold is 0.
+    """
+
+    threshold: Tensor
+
+    def __init__(
+        self, pin: SaePin, config: SaeConfig, hook: Hook, tensors: dict[str, Tensor], whole: Any = None
+    ) -> None:
+        super().__init__()
+        self.pin, self.config, self.hook, self.whole = pin, config, hook, whole
+        # relu(x) * (x > t) equals x * (x > max(t, 0))
+        threshold = tensors.get("threshold")
+        zero = torch.zeros(config.d_sae)
+        self.register_buffer("threshold", zero if threshold is None or whole is not None else threshold.clamp(min=0))
+        for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
+            self.register_buffer(name, tensors[name] if whole is None else None)
+
+    def preactivations(self, x: Tensor) -> Tensor:
+        """(n, d) residuals of any dtype -> (n, F) float32, freshly allocated."""
+        x = x.float()
+        if self.whole is not None:
+            return self.whole.encode(x).float().clone()
+        if self.config.apply_b_dec_to_input:
+            x = x - self.b_dec
+        return torch.addmm(self.b_enc, x, self.W_enc)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(..., d) residuals -> (..., F) float32 activations."""
+        shape = x.shape[:-1]
+        pre = self.preactivations(x.reshape(-1, x.shape[-1]))
+        return torch.where(pre > self.threshold, pre, 0.0).reshape(*shape, -1)
+
+    def decode(self, activations: Tensor) -> Tensor:
+        """(..., F) -> (..., d) float32. Where sae-lens normalises at run time, call it right after `encode`."""
+        if self.whole is not None:
+            return self.whole.decode(activations).float()
+        return activations @ self.W_dec + self.b_dec
+
+
+def load_sae(ref: str | SaeRef, *, device: str | None = None, folder: Path | None = None) -> Sae:
+    """Load an SAE by `builtin:` name, local SAELens folder or SAELens release.
+
+    Raises:
+        Refused: T509 can't be loaded, T511 does not read the residual stream.
+    """
+    if isinstance(ref, SaeRef):
+        sae = _from_release(ref)
+    else:
+        place = _place(ref, folder)
+        sae = _from_folder(ref if ref.startswith("builtin:") else place.name, place)
+    return sae.to(device or "cpu").requires_grad_(False).eval()
+
+
+def parse_hook(config: SaeConfig) -> Hook:
+    """The hook of a residual-stream SAE. Raises Refused (T511)."""
+    name = config.hook_name or ""
+    lens = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", name)
+    plain = re.fullmatch(r"(?:model\.|language_model\.|transformer\.)*(?:layers|h)\.(\d+)", name)
+    if not (lens or plain):
+        refuse("T511", f"the SAE reads `{name}`" if name else "the SAE's config does not say where it reads")
+    if plain:
+        return Hook(name, int(plain[1]))
+    assert lens
+    return Hook(name, int(lens[1]) - (lens[2] == "pre"))
+
+
+def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagnostics:
+    """Width, depth and name of the model that an SAE is for, against those of the model at hand (T510, T512)."""
+    found = Diagnostics()
+    if sae.config.d_in != model.width:
+        text = f"the SAE reads width {sae.config.d_in}, the model's residual stream has {model.width}"
+        found.add("T510", None, text)
+    if sae.hook.layer >= model.layers:
+        text = f"the SAE reads layer {sae.hook.layer} (`{sae.hook.name}`), the model has layers 0 to {model.layers - 1}"
+        found.add("T510", None, text)
+    theirs = sae.config.model_name
+    if model_is_named and theirs and plain_name(theirs) not in ("unknown", plain_name(model.name)):
+        found.add("T512", None, f"the SAE was trained on {theirs}, the model is {model.name}")
+    return found
+
+
+def plain_name(name: str) -> str:
+    """A model's name without owner, revision, punctuation and tuning suffix: `google/gemma-2-2b-it` -> gemma22b."""
+    last = name.removeprefix("builtin:").split("@")[0].rstrip("/").split("/")[-1].lower()
+    words = [
+        w for w in re.split(r"[^a-z0-9]+", last) if w not in ("meta", "it", "instruct", "chat", "hf", "base", "small")
+    ]
+    return "".join(words)
+
+
+def _place(ref: str, folder: Path | None) -> Path:
+    path = local_path(ref, folder)
+    if path is None:
+        path = embedded.asset(f"builtin:sae-{ref.removeprefix('builtin:')}")
+        if path is None:
+            refuse("T509", f"there is no {ref}")
+    missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
+    if missing:
+        refuse("T509", f"`{ref}` lacks {' and '.join(missing)}", helps=("give a folder in SAELens format",))
+    return path
+
+
+def _from_folder(name: str, place: Path) -> Sae:
+    from safetensors.torch import load_file
+
+    try:
+        config = SaeConfig.read(json.loads((place / CONFIG).read_bytes()))
+        tensors = load_file(place / WEIGHTS)
+        digest = weights_digest(place)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        refuse("T509", f"{name}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except Exception as error:
+        refuse("T509", f"{name} can't be read: {error}")
+    if config.light:
+        return _checked(name, config, digest, _float(tensors, config), None)
+    return _checked(name, config, digest, _float(tensors, config), _sae_lens(name, place))
+
+
+def _sae_lens(name: str, place: Path) -> Any:
+    try:
+        from sae_lens import SAE
+
+        return SAE.load_from_disk(str(place), device="cpu", dtype="float32").eval()
+    except Exception as error:
+        refuse("T509", f"{name}: sae-lens can't load it: {error}")
+
+
+def _from_release(ref: SaeRef) -> Sae:
+    name = f"{ref.release}/{ref.id}"
+    try:
+        from sae_lens import SAE
+
+        whole: Any = SAE.from_pretrained(ref.release, ref.id, device="cpu", dtype="float32").eval()
+        config = SaeConfig.read(whole.cfg.to_dict())
+    except Refused:
+        raise
+    except Exception as error:
+        refuse("T509", f"{name} can't be loaded: {str(error).splitlines()[0][:300]}")
+    tensors = dict(whole.state_dict())
+    return _checked(name, config, state_digest(tensors), tensors, None if config.light else whole)
+
+
+def _float(tensors: dict[str, Tensor], config: SaeConfig) -> dict[str, Tensor]:
+    floats = {name: tensor.float() for name, tensor in tensors.items()}
+    floats.setdefault("b_dec", torch.zeros(config.d_in))
+    return floats
+
+
+def _checked(name: str, config: SaeConfig, digest: str, tensors: dict[str, Tensor], whole: Any) -> Sae:
+    shapes = {"W_enc": (config.d_in, config.d_sae), "W_dec": (config.d_sae, config.d_in), "b_dec": (config.d_in,)}
+    if whole is None:
+        shapes["b_enc"] = (config.d_sae,)
+        if config.architecture == "jumprelu":
+            shapes["threshold"] = (config.d_sae,)
+    for key, shape in shapes.items():
+        if key not in tensors or tuple(tensors[key].shape) != shape:
+            actual = f"it has {tuple(tensors[key].shape)}" if key in tensors else "it is missing"
+            refuse("T509", f"{name}: {key} must have shape {shape}, {actual}")
+    if bad := [key for key, tensor in sorted(tensors.items()) if not torch.isfinite(tensor).all()]:
+        refuse("T509", f"{name}: {', '.join(bad)} has values that are not finite")
+    hook = parse_hook(config)
+    pin = SaePin(name=name, digest=digest, hook=hook.name, width=config.d_in, features=config.d_sae)
+    return Sae(pin, config, hook, tensors, whole)

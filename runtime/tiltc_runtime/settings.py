@@ -1,0 +1,88 @@
+"""The plan's training settings as arguments of the trainer. Nothing is left to a library's default that matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers.pytorch_utils import Conv1D
+
+from tiltc.spec import Lora, Train
+from tiltc_runtime.checkpoints import KEPT
+from tiltc_runtime.loading import decoder_layers
+
+
+def trainer_arguments(train: Train, checkpoints: Path, *, cuda: bool) -> dict[str, Any]:
+    """Arguments for `trl.DPOConfig`.
+
+    Weights are float32 unless the plan says `bf16`; `bf16-mixed` is float32 weights with bfloat16 arithmetic.
+    """
+    return {
+        "output_dir": str(checkpoints),
+        "use_cpu": not cuda,
+        "loss_type": [train.loss],
+        "beta": train.beta,
+        "learning_rate": train.learning_rate,
+        "num_train_epochs": train.epochs,
+        "max_steps": train.max_steps or -1,
+        "per_device_train_batch_size": train.batch_size,
+        "gradient_accumulation_steps": train.accumulate,
+        "train_sampling_strategy": "group_by_length",
+        # a float below 1 is a share of the steps, 1 would be one step
+        "warmup_steps": min(train.warmup, 0.999999),
+        "lr_scheduler_type": "linear",
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "max_length": train.max_length,
+        "truncation_mode": "keep_start",
+        "precompute_ref_log_probs": True,
+        "precompute_ref_batch_size": 2 * train.batch_size,
+        "bf16": train.precision == "bf16-mixed",
+        "fp16": False,
+        "gradient_checkpointing": cuda,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "disable_dropout": True,
+        "remove_unused_columns": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": cuda,
+        "seed": train.seed,
+        "data_seed": train.seed,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": train.save_steps,
+        "save_total_limit": KEPT,
+        "eval_strategy": "no",
+        "report_to": [],
+        "push_to_hub": False,
+        "disable_tqdm": True,
+        "log_level": "error",
+        "use_liger_kernel": False,
+        "ddp_find_unused_parameters": False,
+    }
+
+
+def weights_dtype(train: Train) -> torch.dtype:
+    return torch.bfloat16 if train.precision == "bf16" else torch.float32
+
+
+def adapter(lora: Lora, model: Any) -> LoraConfig:
+    """LoRA on every linear projection of the decoder layers from `lora.layers` on; the head gets none."""
+    layers = decoder_layers(model)
+    place = next(name for name, module in model.named_modules() if module is layers)
+    linear = (torch.nn.Linear, Conv1D)
+    names = {name.rsplit(".", 1)[-1] for name, module in layers.named_modules() if isinstance(module, linear)}
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        target_modules=sorted(names),
+        layers_to_transform=list(range(lora.layers, len(layers))),
+        layers_pattern=place.rsplit(".", 1)[-1],
+    )

@@ -1,0 +1,102 @@
+"""What goes into a shard of evidence: rows, features per span, pooled residuals, and how well the SAE explains them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiltc.canonical import canonical_json
+from tiltc.evidence import ROW_SCHEMA, Reconstruction
+from tiltc_runtime.activations import Moments, Reader, Reading, Sparse
+from tiltc_runtime.disk import mark_whole, save_residuals, save_spans, save_table
+from tiltc_runtime.inputs import SHARD, Inputs
+from tiltc_runtime.pairs import Pair, plain_text
+from tiltc_runtime.refused import refuse
+from tiltc_runtime.tokens import Encoded, row_status
+
+SUMS = "reconstruction.json"
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """One shard of rows on its way to disk."""
+
+    inputs: Inputs
+    reader: Reader
+    name: str
+    pairs: list[Pair]
+
+    def fill(self, folder: Path) -> None:
+        encoded = self.inputs.encode(self.pairs)
+        usable = [i for i, (p, e) in enumerate(zip(self.pairs, encoded, strict=True)) if row_status(p, e) == "ok"]
+        reading = self.reader.read([(encoded[i].prompt, encoded[i].responses) for i in usable])
+        self._check(reading, usable)
+        rows = [_row(pair, encoding) for pair, encoding in zip(self.pairs, encoded, strict=True)]
+        save_table(folder, rows, ROW_SCHEMA)
+        save_spans(folder, "prompt", _spread(reading.prompts, usable, len(rows), slice(None)))
+        save_spans(folder, "chosen", _spread(reading.responses, usable, len(rows), slice(0, None, 2)))
+        save_spans(folder, "rejected", _spread(reading.responses, usable, len(rows), slice(1, None, 2)))
+        save_residuals(folder, _pooled(reading, usable, len(rows)))
+        (folder / SUMS).write_text(canonical_json(vars(reading.moments)), encoding="utf-8")
+        mark_whole(folder, self.name, len(rows))
+
+    def _check(self, reading: Reading, usable: list[int]) -> None:
+        bad = sorted({*reading.bad_prompts, *(i // 2 for i in reading.bad_responses)})
+        if bad:
+            start = int(self.name) * SHARD + 1
+            names = ", ".join(f"{start + usable[i]} ({self.pairs[usable[i]].row_id})" for i in bad[:5])
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            helps = ("harvest with `--dtype float32`",) if self.inputs.dtype != "float32" else ()
+            refuse("T513", f"activations of row {names}{more} are not finite or exceed 65504", helps=helps)
+
+
+def _row(pair: Pair, encoded: Encoded) -> dict[str, Any]:
+    status = row_status(pair, encoded)
+    chosen, rejected = encoded.responses if status == "ok" else ((), ())
+    chosen_cut, rejected_cut = encoded.cut if status == "ok" else (False, False)
+    return {
+        "row_id": pair.row_id,
+        "group": pair.group,
+        "status": status,
+        "prompt": plain_text(pair.prompt),
+        "chosen": plain_text(pair.chosen),
+        "rejected": plain_text(pair.rejected),
+        "prompt_tokens": len(encoded.prompt),
+        "chosen_tokens": len(chosen),
+        "rejected_tokens": len(rejected),
+        "chosen_cut": chosen_cut,
+        "rejected_cut": rejected_cut,
+    }
+
+
+def _spread(sparse: Sparse, usable: Sequence[int], rows: int, every: slice) -> Sparse:
+    """The spans `every` of a reading as rows of the shard; rows that are not usable stay empty."""
+    picked = np.arange(len(sparse.indptr) - 1)[every]
+    sizes = np.diff(sparse.indptr)
+    counts = np.zeros(rows + 1, dtype=np.int64)
+    counts[np.array(usable, dtype=np.int64) + 1] = sizes[picked]
+    mine = np.zeros(len(sizes), dtype=bool)
+    mine[picked] = True
+    kept = np.repeat(mine, sizes)
+    return Sparse(counts.cumsum(), sparse.indices[kept], sparse.max[kept], sparse.count[kept])
+
+
+def _pooled(reading: Reading, usable: Sequence[int], rows: int) -> np.ndarray:
+    """(rows, 2, d): chosen and rejected."""
+    width = reading.residuals.shape[1]
+    out = np.zeros((rows, 2, width), dtype=np.float32)
+    out[np.array(usable, dtype=np.int64)] = reading.residuals.reshape(-1, 2, width)
+    return out
+
+
+def reconstruction(sums: Sequence[Moments]) -> Reconstruction:
+    """Put the shards' sums together."""
+    tokens = sum(s.tokens for s in sums)
+    variance = sum(s.variance for s in sums)
+    fvu = sum(s.error for s in sums) / variance if variance else 0.0
+    l0 = sum(s.fired for s in sums) / tokens if tokens else 0.0
+    return Reconstruction(fvu=round(fvu, 6), l0=round(l0, 4), tokens=tokens)

@@ -1,0 +1,101 @@
+"""Token ids of pairs, exactly as TRL's DPOTrainer will make them: evidence must be read on what training sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from tiltc_runtime.pairs import Message, Pair, Text
+from tiltc_runtime.refused import refuse
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt and the responses that continue it, truncated. `cut` says which responses lost tokens."""
+
+    prompt: Ids
+    responses: tuple[Ids, ...]
+    cut: tuple[bool, ...]
+
+    @property
+    def too_long(self) -> bool:
+        """The prompt alone fills `max_length`; trainers drop such rows."""
+        return not self.responses
+
+
+def encode_pair(tokenizer: Any, pair: Pair, max_length: int) -> Encoded:
+    """Token ids of a pair.
+
+    Messages go through the chat template, with the generation prompt for the prompt alone; texts get an end-of-sequence
+    token. A response starts where its sequence leaves the tokenised prompt. `max_length` cuts sequences at the end.
+
+    Raises:
+        Refused: T507 no chat template for conversations, T516 the template refuses the row.
+    """
+    if pair.conversational:
+        prompt, sequences = _conversation(tokenizer, pair)
+    else:
+        prompt, sequences = _plain(tokenizer, str(pair.prompt), (str(pair.chosen), str(pair.rejected)))
+    return _truncated(prompt, sequences, max_length)
+
+
+def encode_response(tokenizer: Any, prompt: Text, response: str, max_length: int) -> Encoded:
+    """Token ids of one response. A text prompt is one user turn where the tokenizer has a chat template.
+
+    Raises:
+        Refused: T516 the template refuses the conversation.
+    """
+    if not tokenizer.chat_template:
+        text = prompt if isinstance(prompt, str) else "\n\n".join(m["content"] for m in prompt)
+        ids, sequences = _plain(tokenizer, text, (response,))
+        return _truncated(ids, sequences, max_length)
+    turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
+    answer: tuple[Message, ...] = ({"role": "assistant", "content": response},)
+    pair = Pair("", "", turns, answer, answer)
+    ids, sequences = _conversation(tokenizer, pair)
+    return _truncated(ids, sequences[:1], max_length)
+
+
+def row_status(pair: Pair, encoded: Encoded) -> str:
+    """ok | empty | identical | too_long"""
+    return "too_long" if pair.status == "ok" and encoded.too_long else pair.status
+
+
+def _conversation(tokenizer: Any, pair: Pair) -> tuple[Ids, list[Ids]]:
+    if not tokenizer.chat_template:
+        helps = ("use an instruction-tuned model, or give rows of plain text",)
+        refuse("T507", "the data are conversations, and the model has no chat template", helps=helps)
+    try:
+        prompt = _applied(tokenizer, pair.prompt, pair.template, add_generation_prompt=True)
+        sides = (pair.chosen, pair.rejected)
+        return prompt, [_applied(tokenizer, (*pair.prompt, *side), pair.template) for side in sides]
+    except Exception as error:
+        # templates raise what they like, for example on a system turn they do not know
+        refuse("T516", f"the chat template refuses row {pair.row_id}", notes=(f"{type(error).__name__}: {error}",))
+
+
+def _applied(tokenizer: Any, turns: Sequence[Any], template: dict[str, Any], **more: Any) -> Ids:
+    made = tokenizer.apply_chat_template(list(turns), tokenize=True, return_dict=True, **template, **more)
+    return tuple(made["input_ids"])
+
+
+def _plain(tokenizer: Any, prompt: str, responses: tuple[str, ...]) -> tuple[Ids, list[Ids]]:
+    end = tokenizer.eos_token or ""
+    whole = [prompt + (r if r.endswith(end) else r + end) for r in responses]
+    return tuple(tokenizer(text=prompt)["input_ids"]), [tuple(tokenizer(text=text)["input_ids"]) for text in whole]
+
+
+def _truncated(prompt: Ids, sequences: list[Ids], max_length: int) -> Encoded:
+    shared = min(_common(prompt, sequence) for sequence in sequences)
+    if shared >= max_length:
+        return Encoded(prompt[:shared], (), ())
+    responses = tuple(sequence[shared:max_length] for sequence in sequences)
+    return Encoded(prompt[:shared], responses, tuple(len(sequence) > max_length for sequence in sequences))
+
+
+def _common(one: Ids, other: Ids) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

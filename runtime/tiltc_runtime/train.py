@@ -1,0 +1,250 @@
+"""A run: admit the plan, load, apply rows, train, save, record. Goes on where a killed run stopped."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from transformers import AutoModelForCausalLM
+from trl import DPOConfig
+
+from tiltc.canonical import sha256_text
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence import weights_digest
+from tiltc_runtime.admit import Admitted, admit
+from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
+from tiltc_runtime.data import TrainingRows, training_rows
+from tiltc_runtime.locking import Locked, lock
+from tiltc_runtime.progress import Diverged, Progress, ReferenceProgress, Say
+from tiltc_runtime.record import (
+    RECORD_FILE,
+    Mode,
+    RunRecord,
+    file_digests,
+    hardware,
+    installed_versions,
+    now,
+    read_record,
+    write_record,
+)
+from tiltc_runtime.reference import ReferenceCache
+from tiltc_runtime.runfolder import LOCK_FILE, REFERENCE, RunFolder
+from tiltc_runtime.settings import adapter, trainer_arguments, weights_dtype
+from tiltc_runtime.trainer import TiltCollator, TiltedDPOTrainer
+
+#: written by libraries into a model's folder: pickled arguments with absolute paths, an empty model card
+BY_PRODUCTS = ("training_args.bin", "README.md")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs, admitted and in hand."""
+
+    admitted: Admitted
+    rows: TrainingRows
+    folder: RunFolder
+    mode: Mode
+    root: Path
+    say: Say
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+def run(
+    plan_folder: Path,
+    out: Path,
+    *,
+    plain: bool = False,
+    fresh: bool = False,
+    root: Path | None = None,
+    say: Say = silent,
+) -> tuple[RunRecord | None, Diagnostics]:
+    """Train what a plan says into the folder `out`; a finished run is returned as it is.
+
+    Args:
+        plain: the same settings on untouched rows: the baseline.
+        fresh: first remove what an earlier run left in `out`.
+        root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
+        say: takes lines of progress.
+
+    Findings: those of `admit` and `training_rows`, T530, T535, T538.
+    """
+    with _quiet():
+        admitted, found = admit(plan_folder, plain=plain, root=root)
+        if admitted is None:
+            return None, found
+        plan = admitted.plan
+        rows, more = training_rows(
+            admitted.pairs, admitted.loaded.rows, admitted.tokenizer, plan.train.max_length, plain=plain
+        )
+        found.extend(more)
+        if rows is None:
+            return None, found
+        mode: Mode = "plain" if plain else "tilted"
+        identity = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
+        job = Job(admitted, rows, RunFolder(out, identity), mode, (root or plan_folder).absolute(), say)
+        return _alone(job, fresh, found)
+
+
+def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None, Diagnostics]:
+    """Run while nobody else writes into the folder."""
+    try:
+        with _locked(job.folder.path):
+            if fresh and PartialState().is_main_process:
+                job.folder.clear()
+            PartialState().wait_for_everyone()
+            found.extend(job.folder.check())
+            PartialState().wait_for_everyone()
+            return (None if found.failed else _finished(job) or _train(job)), found
+    except Locked as locked:
+        found.add("T538", None, f"{job.folder.path} is in use by {locked}")
+    except Diverged as diverged:
+        found.add("T535", None, str(diverged))
+    return None, found
+
+
+def _finished(job: Job) -> RunRecord | None:
+    record = read_record(job.folder.path)
+    if record is not None:
+        job.say(f"already done: {job.folder.path / RECORD_FILE}")
+    return record
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    if not PartialState().is_main_process:
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with lock(out / LOCK_FILE):
+        yield
+
+
+def _train(job: Job) -> RunRecord:
+    folder, main = job.folder, PartialState().is_main_process
+    checkpoint = newest(folder.checkpoints, folder.identity)
+    PartialState().wait_for_everyone()
+    if main:
+        remove_broken(folder.checkpoints, folder.identity)
+        folder.begin(job.admitted.loaded.folder, step_of(checkpoint) if checkpoint else 0)
+    job.say(f"training on {job.rows.counts.trained} of {job.rows.counts.pairs} pairs")
+    if checkpoint:
+        job.say(f"going on from step {step_of(checkpoint)}")
+    trainer = make_trainer(job)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _save(trainer, folder.model)
+    record = _record(job, trainer) if main else None
+    if record is not None:
+        write_record(record, folder.path)
+    trainer.accelerator.wait_for_everyone()
+    return record or _written(folder.path)
+
+
+def make_trainer(job: Job) -> TiltedDPOTrainer:
+    """The trainer of a job, with reference log-probabilities in place."""
+    train, folder = job.admitted.plan.train, job.folder
+    cuda = torch.cuda.is_available()
+    settings = DPOConfig(**trainer_arguments(train, folder.checkpoints, cuda=cuda))
+    model = AutoModelForCausalLM.from_pretrained(str(job.admitted.model_folder), dtype=weights_dtype(train))
+    key = sha256_text(f"{job.admitted.plan.pins.model.digest} {train.precision}")
+    tokenizer = job.admitted.tokenizer
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    trainer = TiltedDPOTrainer(
+        model=model,
+        args=settings,
+        train_dataset=job.rows.dataset,
+        processing_class=tokenizer,
+        data_collator=TiltCollator(tokenizer.pad_token_id, train.max_length),
+        peft_config=adapter(train.lora, model) if train.lora else None,
+        reference=ReferenceCache(folder.path / REFERENCE, key, ReferenceProgress(job.say)),
+        callbacks=[Progress(job.say)],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(SealCheckpoints(trainer, folder.identity))
+    if train.lora:
+        # TRL asks for gradients of the embeddings when layers are recomputed; only re-entrant checkpointing needs them,
+        # and the layers below the first adapter would be run backwards for nothing
+        model.disable_input_require_grads()
+    return trainer
+
+
+def _save(trainer: TiltedDPOTrainer, place: Path) -> None:
+    """Write the model beside its place and move it there, so that `model/` is whole or absent."""
+    part = place.with_name(f"{place.name}.part")
+    trainer.save_model(str(part))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        for name in BY_PRODUCTS:
+            (part / name).unlink(missing_ok=True)
+        # a model without a record: the run was killed just before its end
+        shutil.rmtree(place, ignore_errors=True)
+        part.rename(place)
+
+
+def _record(job: Job, trainer: TiltedDPOTrainer) -> RunRecord:
+    plan, place, state = job.admitted.plan, job.folder.model, trainer.state
+    history = tuple(entry for entry in state.log_history if "loss" in entry)
+    tail = history[-max(1, len(history) // 10) :]
+    cuda = torch.cuda.is_available()
+    return RunRecord(
+        plan=plan.digest,
+        name=plan.name,
+        mode=job.mode,
+        kind="adapter" if plan.train.lora else "full",
+        weights=weights_digest(place),
+        outputs=file_digests(place),
+        start_model=plan.pins.model,
+        start_folder=str(job.admitted.model_folder.absolute()),
+        root=str(job.root),
+        seed=plan.train.seed,
+        arguments={k: v for k, v in trainer_arguments(plan.train, Path(), cuda=cuda).items() if k != "output_dir"},
+        rows=job.rows.counts,
+        steps=state.global_step,
+        epochs=float(state.epoch or 0),
+        final_loss=sum(entry["loss"] for entry in tail) / len(tail),
+        history=history,
+        sessions=job.folder.sessions(),
+        finished=now(),
+        versions=installed_versions(),
+        hardware=hardware(trainer.accelerator.num_processes),
+    )
+
+
+def _written(folder: Path) -> RunRecord:
+    record = read_record(folder)
+    assert record is not None
+    return record
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries' warnings are for those who write trainers; a user of `run` sees findings and progress."""
+    verbosity, trl = transformers.logging.get_verbosity(), logging.getLogger("trl")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    level, _ = trl.level, trl.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
+        datasets.enable_progress_bars()
+        trl.setLevel(level)
+
+
+__all__ = ["Job", "make_trainer", "run", "silent"]

@@ -1,0 +1,73 @@
+"""A plan for a tiny model and a tiny data set, made without a compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tests.runtime.tiny import tiny_data_file, tiny_model_folder
+from tiltc.plan import Pins, Plan, SaePin, Spend
+from tiltc.planfile import rows_schema, write_plan
+from tiltc.spec import Budget, Lora, Train, Verify
+from tiltc_runtime.loading import load_tokenizer, model_pin, template_digest
+from tiltc_runtime.pairs import load_pairs
+
+PAIRS = 14
+TRAIN = Train(
+    batch_size=2, learning_rate=1e-3, epochs=2, save_steps=2, max_length=256, lora=Lora(r=2, alpha=4, layers=1), seed=3
+)
+
+
+def tiny_world(folder: Path, pairs: int = PAIRS) -> Path:
+    """A folder with `model/` and `pairs.jsonl`."""
+    tiny_model_folder(folder / "model")
+    tiny_data_file(folder / "pairs.jsonl", pairs)
+    return folder
+
+
+def tiny_rows(world: Path, **columns: list[Any]) -> pa.Table:
+    """`rows.parquet` of a plan: by default the third pair is dropped, and every pair has a weight and an offset."""
+    ids = [pair.row_id for pair in load_pairs("pairs.jsonl", world).pairs]
+    n = len(ids)
+    default: dict[str, list[Any]] = {
+        "row_id": ids,
+        "keep": [i != 2 for i in range(n)],
+        "weight": [0.5 + (i % 3) / 2 for i in range(n)],
+        "margin_offset": [0.3 * (i % 5 - 2) for i in range(n)],
+        "reason": [""] * n,
+    }
+    return pa.table(default | columns, schema=rows_schema())
+
+
+def tiny_plan(world: Path, folder: Path, *, rows: pa.Table | None = None, train: Train = TRAIN, **pins: Any) -> Plan:
+    """Write a plan for a `tiny_world` into `folder`; `pins` replace what is true of the world."""
+    data = load_pairs("pairs.jsonl", world).pin
+    true: dict[str, Any] = {
+        "spec": "0" * 64,
+        "evidence": "0" * 64,
+        "model": model_pin("model", world / "model"),
+        "sae": SaePin(name="sae", digest="0" * 64, hook="blocks.1.hook_resid_post", width=32, features=64),
+        "data": data,
+        "template": template_digest(load_tokenizer(world / "model")),
+        "max_length": train.max_length,
+        "rows": "",
+    }
+    rows = tiny_rows(world) if rows is None else rows
+    plan = Plan(
+        compiler="0",
+        name="tiny",
+        model="model",
+        sae="sae",
+        data="pairs.jsonl",
+        train=train,
+        verify=Verify(),
+        budget=Budget(),
+        pins=Pins(**true | pins),
+        concepts=(),
+        actions=(),
+        forecast=(),
+        spend=Spend(rows=data.rows, kept=data.rows, effective_sample=1.0, largest_weight=1.0, largest_offset=0.0),
+    )
+    return write_plan(plan, rows, folder)

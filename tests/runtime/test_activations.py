@@ -1,0 +1,200 @@
+"""Reading activations: every fast path gives the numbers of the plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.runtime.tiny import FAMILIES, tiny_model_folder, tiny_sae_folder
+from tiltc_runtime import activations, passes
+from tiltc_runtime.activations import Reader, Reading, read_texts
+from tiltc_runtime.loading import LoadedModel, load_model
+from tiltc_runtime.sae import Sae, load_sae
+
+LAYER = 1
+
+Item = tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model of every family and an SAE of three architectures."""
+    root = tmp_path_factory.mktemp("models")
+    for family in FAMILIES:
+        tiny_model_folder(root / family, family)
+    for architecture in ("jumprelu", "standard", "topk"):
+        tiny_sae_folder(root / architecture, layer=LAYER, architecture=architecture)
+    return root
+
+
+def items(seed: int = 0, empty_prompt: bool = False) -> list[Item]:
+    """Pairs of random ids: prompts of 1 to 40 tokens, the first one used twice, responses of 1 to 60."""
+    rng = np.random.default_rng(seed)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in rng.integers(0, 250, rng.integers(low, high)))
+
+    prompts = [(), ids(2, 40)] if empty_prompt else [(5,), *(ids(2, 40) for _ in range(6))]
+    made: list[Item] = [(prompt, (ids(1, 60), ids(1, 60))) for prompt in [*prompts, prompts[1]]]
+    return made
+
+
+def plain(folder: Path, sae_folder: Path, rows: list[Item]) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Per prompt and response: max, count, mean residual, from single unpadded sequences through the whole model."""
+    from sae_lens import SAE
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    sae: Any = SAE.load_from_disk(str(sae_folder))
+
+    @torch.no_grad()
+    def residuals(ids: tuple[int, ...]) -> torch.Tensor:
+        return model(torch.tensor([ids]), output_hidden_states=True).hidden_states[LAYER + 1][0]
+
+    @torch.no_grad()
+    def figures(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        acts = sae.encode(x)
+        most = acts.amax(0) if len(x) else torch.zeros(acts.shape[1])
+        return most, (acts > 0).sum(0), x.mean(0)
+
+    out: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    for prompt, responses in rows:
+        whole = [residuals(prompt + response) for response in responses]
+        out.append(figures(whole[0][1 : len(prompt)]))
+        out.extend(figures(x[max(len(prompt), 1) :]) for x in whole)
+    return out
+
+
+def assert_same(reading: Reading, sae: Sae, expected: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> None:
+    features = sae.config.d_sae
+    for sparse, rows in ((reading.prompts, expected[0::3]), (reading.responses, _responses(expected))):
+        most = sparse.matrix(sparse.max, features).toarray()
+        np.testing.assert_allclose(most, np.stack([r[0] for r in rows]), rtol=1e-3, atol=2e-4)
+        np.testing.assert_array_equal(sparse.matrix(sparse.count, features).toarray(), np.stack([r[1] for r in rows]))
+    residuals = np.nan_to_num(np.stack([r[2] for r in _responses(expected)]))
+    np.testing.assert_allclose(reading.residuals, residuals, rtol=1e-3, atol=2e-4)
+
+
+def _responses(rows: list[Any]) -> list[Any]:
+    return [row for i, row in enumerate(rows) if i % 3]
+
+
+def loaded(folders: Path, family: str, architecture: str = "jumprelu") -> tuple[LoadedModel, Sae]:
+    sae = load_sae(str(folders / architecture))
+    return load_model(str(folders / family), layers=sae.hook.layers, device="cpu"), sae
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reading_equals_single_sequences(folders: Path, family: str, shared: bool) -> None:
+    """Batched reading, with prompts shared or not, gives what the whole model gives on one sequence at a time."""
+    model, sae = loaded(folders, family)
+    reader = Reader(model, sae, budget=160)
+    reader.shared = shared
+    rows = items()
+    assert_same(reader.read(rows), sae, plain(folders / family, folders / "jumprelu", rows))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_shares_prompts(folders: Path, family: str) -> None:
+    """The self-check accepts the cache of every family that is known to share it."""
+    reader = Reader(*loaded(folders, family))
+    reader.read(items())
+    assert reader.shared is True
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk"])
+def test_other_saes(folders: Path, architecture: str) -> None:
+    """SAEs encoded here and SAEs encoded by sae-lens give what sae-lens gives."""
+    model, sae = loaded(folders, "llama", architecture)
+    rows = items(3)
+    assert_same(Reader(model, sae).read(rows), sae, plain(folders / "llama", folders / architecture, rows))
+
+
+def test_wrong_cache_is_noticed(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An architecture whose cache gives other numbers is read from whole sequences, and that is said."""
+    right = passes._selected
+
+    def wrong(cache: Any, rows: Any) -> Any:
+        mine = right(cache, rows)
+        mine.layers[0].values = mine.layers[0].values * 1.1
+        return mine
+
+    monkeypatch.setattr(passes, "_selected", wrong)
+    model, sae = loaded(folders, "llama")
+    reader, rows = Reader(model, sae), items()
+    assert_same(reader.read(rows), sae, plain(folders / "llama", folders / "jumprelu", rows))
+    assert reader.shared is False
+    assert "reading whole sequences" in capsys.readouterr().err
+
+
+def test_empty_prompt(folders: Path) -> None:
+    """Without a prompt the first response token is the attention sink, and it is left out."""
+    model, sae = loaded(folders, "llama")
+    rows = items(empty_prompt=True)
+    assert_same(Reader(model, sae).read(rows), sae, plain(folders / "llama", folders / "jumprelu", rows))
+
+
+def test_dense_chunks_do_not_matter(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A span that is encoded in pieces has the same maximum and count."""
+    model, sae = loaded(folders, "llama")
+    rows = items()
+    whole = Reader(model, sae).read(rows)
+    monkeypatch.setattr(activations, "CPU_DENSE", 7 * 4 * sae.config.d_sae)
+    pieces = Reader(model, sae).read(rows)
+    np.testing.assert_array_equal(whole.responses.indices, pieces.responses.indices)
+    np.testing.assert_array_equal(whole.responses.count, pieces.responses.count)
+    np.testing.assert_allclose(whole.responses.max, pieces.responses.max, rtol=1e-5)
+
+
+def test_layers_above_the_hook_never_run(folders: Path) -> None:
+    """A whole causal LM may be handed in: neither the layers above the hook nor its head are computed."""
+    sae = load_sae(str(folders / "jumprelu"))
+    model = load_model(str(folders / "llama"), device="cpu")
+    above = [model.model.model.layers[LAYER + 1], model.model.model.norm, model.model.lm_head]
+    ran: list[Any] = []
+    for module in above:
+        module.register_forward_hook(lambda module, *_: ran.append(module))
+    rows = items()
+    assert_same(Reader(model, sae).read(rows), sae, plain(folders / "llama", folders / "jumprelu", rows))
+    assert not ran
+
+
+def test_read_texts(folders: Path) -> None:
+    """Conversations are templated, a response whose prompt fills max_length has no features, order is kept."""
+    model, sae = loaded(folders, "llama")
+    texts: list[tuple[Any, str]] = [
+        ("What is a winter garden?", "the cat"),
+        ("x" * 500, "never seen"),
+        ([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}], "not another"),
+    ]
+    read = read_texts(model, sae, texts, max_length=200)
+    assert read.max.shape == read.counts.shape == (3, sae.config.d_sae)
+    ends = ("the cat<|im_end|>\n", "not another<|im_end|>\n")
+    assert [int(read.tokens[i]) for i in (0, 2)] == [len(model.tokenizer(text)["input_ids"]) for text in ends]
+    assert read.tokens[1] == 0
+    assert read.max[1].nnz == 0
+    assert not read.residuals[1].any()
+    alone = read_texts(model, sae, texts[2:], max_length=200)
+    np.testing.assert_allclose(read.max[2].toarray(), alone.max[0].toarray(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(read.residuals[2], alone.residuals[0], rtol=1e-3, atol=1e-4)
+
+
+def test_activations_that_are_no_numbers_are_named(folders: Path) -> None:
+    """A response on which the model overflows is reported by its place."""
+    model, sae = loaded(folders, "llama")
+    rows = items()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[251] = torch.inf
+    rows[3] = (rows[3][0], (rows[3][1][0], (*rows[3][1][1], 251)))
+    reader = Reader(model, sae)
+    reader.shared = True
+    reading = reader.read(rows)
+    assert reading.bad_responses == [7]
+    assert reading.bad_prompts == []
