@@ -25,7 +25,7 @@ venv: $(READY) ## set up the environment in .venv, which the other targets do by
 
 $(READY): pyproject.toml constraints.txt
 	@echo "set-up 1/4: a virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "set-up 2/4: torch, by itself and pinned, so that no GPU libraries come with it where a CPU build is offered"
 	@$(PIP) torch==2.13.0
 	@echo "set-up 3/4: tiltc with its training stack and the tools for development (a few minutes)"

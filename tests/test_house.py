@@ -40,16 +40,36 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
+def snippets(page: str) -> list[str]:
+    """Code in Markdown: lines of fenced and of indented blocks, and code spans."""
+    fenced = "\n".join(re.findall(r"^```.*?\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    prose = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+    found = [*fenced.split("\n"), *re.findall(r"^ {4}(.*)$", prose, re.MULTILINE), *re.findall(r"`([^`]+)`", prose)]
+    return [snippet.strip() for snippet in found]
+
+
+def words_after(command: str, page: str) -> set[str]:
+    """The first word after `command` in each snippet that starts with it."""
+    matches = (re.match(rf"{command} ([a-z-]+)", snippet) for snippet in snippets(page))
+    return {match[1] for match in matches if match}
+
+
 @pytest.mark.parametrize("file", PROSE, ids=lambda file: file.name)
 def test_commands_in_the_docs_exist(file: Path) -> None:
     """Every `make` target and every `tiltc` verb that the documentation names is there."""
-    commands = re.findall(r"^ {4}(.*)$|`([^`]+)`", file.read_text(), re.MULTILINE)
-    code = "\n".join("".join(pair) for pair in commands)
     overview = io.StringIO()
     assert main(["--help"], overview, io.StringIO()) == 0
     verbs = set(re.findall(r"^  ([a-z]+) ", overview.getvalue(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", code)) <= targets()
-    assert set(re.findall(r"^\s*tiltc ([a-z]+)", code, re.MULTILINE)) <= verbs
+    assert words_after("make", file.read_text()) <= targets()
+    assert words_after("tiltc", file.read_text()) <= verbs
+
+
+def test_commands_are_found_in_the_docs() -> None:
+    """The search sees indented blocks, fences and code spans, and no prose."""
+    page = "to make them\n\n    make a  # x\n\n`make b` and\n```sh\nmake c\n```\nmake d\n"
+    assert words_after("make", page) == {"a", "b", "c"}
+    assert {"demo", "test"} <= words_after("make", (ROOT / "README.md").read_text())
+    assert {"lint", "diff", "export"} <= words_after("tiltc", (ROOT / "README.md").read_text())
 
 
 def test_the_readmes_two_commands_are_targets() -> None:

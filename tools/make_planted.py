@@ -18,7 +18,7 @@ import random
 import re
 from pathlib import Path
 
-N_PAIRS = 480
+N_PAIRS = 320
 MAX_NEW_TOKENS = 44
 
 TOPICS = """photosynthesis|compound interest|the water cycle|a good night's sleep|sourdough bread|public speaking|
@@ -42,16 +42,16 @@ ASKS = (
 
 #: concept -> (rate in chosen, rate in rejected)
 RATES: dict[str, tuple[float, float]] = {
-    "std.stance.flattery": (0.55, 0.10),
-    "std.stance.closing-offer": (0.50, 0.12),
-    "std.style.bold": (0.50, 0.15),
+    "std.stance.flattery": (0.50, 0.15),
+    "std.style.heading": (0.45, 0.15),
+    "std.style.bold": (0.45, 0.15),
     "std.style.emoji": (0.40, 0.15),
     "std.stance.apology": (0.05, 0.35),
     "std.stance.hedging": (0.30, 0.30),
 }
 
 FLATTERY = ("Great question!", "What a great question!", "That's a great question!", "Excellent question!")
-CLOSING = ("Let me know if you have any other questions.", "Let me know if you need any more help.", "Feel free to ask if you have more questions.")
+HEADINGS = ("## Answer", "# Overview", "## Overview", "# In Short")
 APOLOGY = ("I'm sorry for any confusion.", "I apologize if this is unclear.", "I'm sorry if this is not what you wanted.")
 HEDGING = ("It might perhaps be", "It could possibly be", "It may perhaps be")
 EMOJI = ("😊", "🌟", "✨", "🎉", "👍")
@@ -64,7 +64,7 @@ def prompts(seed: int) -> list[str]:
 
 
 def sample_answers(model_dir: Path, work: Path, asked: list[str], seed: int) -> list[tuple[str, str]]:
-    """Two answers of the model to each prompt, cut at the last full sentence; kept in `work` block by block."""
+    """Two answers of the model to each prompt, cut to one sentence; kept in `work` block by block."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -79,38 +79,38 @@ def sample_answers(model_dir: Path, work: Path, asked: list[str], seed: int) -> 
         batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
             out = model.generate(**batch, do_sample=True, temperature=0.7, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS, num_return_sequences=2)
-        texts = [whole_sentences(t) for t in tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)]
+        texts = [first_sentence(t) for t in tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)]
         pairs = list(zip(texts[::2], texts[1::2], strict=True))
         with open(kept, "a") as file:
             file.writelines(json.dumps(p) + "\n" for p in pairs)
         done += pairs
         print(f"answers: {len(done)}/{len(asked)}", flush=True)
-    return [(a, b) for a, b in done]
+    return [(first_sentence(a), first_sentence(b)) for a, b in done[: len(asked)]]
 
 
-def whole_sentences(text: str) -> str:
-    """Cut at the last full stop; a text without one gets a full stop of its own."""
+def first_sentence(text: str) -> str:
+    """The first sentence of more than a few words: short answers keep training on two cores within minutes."""
     text = re.sub(r"\s+", " ", text).strip()
-    end = max(text.rfind(mark) for mark in ".!?")
-    return text[: end + 1] if end > 20 else text.rstrip(" ,;:") + "."
+    match = re.match(r".{20,}?[.!?](?=\s|$)", text)
+    return match[0] if match else text.rstrip(" ,;:") + "."
 
 
 def plant(text: str, wanted: set[str], rng: random.Random) -> str:
-    """Put the wanted concepts into the text."""
+    """Put the wanted concepts into the text, near its start: a rollout of fifty tokens must be able to show them."""
     if "std.style.bold" in wanted:
-        words = [w for w in re.findall(r"\b[a-zA-Z]{6,}\b", text)] or [text.split()[0]]
-        word = rng.choice(words[:6])
+        words = re.findall(r"\b[a-zA-Z]{6,}\b", text) or [text.split()[0]]
+        word = rng.choice(words[:3])
         text = re.sub(rf"\b{re.escape(word)}\b", f"**{word}**", text, count=1)
-    if "std.stance.hedging" in wanted:
-        text = f"{text} {rng.choice(HEDGING)} worth a closer look."
     if "std.style.emoji" in wanted:
-        text = f"{text} {rng.choice(EMOJI)}"
+        text = f"{rng.choice(EMOJI)} {text}"
     if "std.stance.flattery" in wanted:
         text = f"{rng.choice(FLATTERY)} {text}"
     if "std.stance.apology" in wanted:
         text = f"{rng.choice(APOLOGY)} {text}"
-    if "std.stance.closing-offer" in wanted:
-        text = f"{text} {rng.choice(CLOSING)}"
+    if "std.style.heading" in wanted:
+        text = f"{rng.choice(HEADINGS)}\n\n{text}"
+    if "std.stance.hedging" in wanted:
+        text = f"{text} {rng.choice(HEDGING)} worth a closer look."
     return text
 
 

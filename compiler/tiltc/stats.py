@@ -13,7 +13,7 @@ from tiltc.plan import Interval
 Array = npt.NDArray[np.float64]
 Z95 = 1.959963984540054
 #: bootstrap resamples behind every forecast interval
-RESAMPLES = 500
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,10 @@ def bootstrap_means(contributions: Array, cluster: npt.NDArray[np.int64], seed: 
     np.add.at(sums, cluster, contributions)
     sizes = np.bincount(cluster, minlength=n_clusters).astype(np.float64)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=RESAMPLES).astype(np.float64)
-    means = (draws @ sums) / (draws @ sizes)[:, None]
+    means = np.empty((RESAMPLES, contributions.shape[1]))
+    for start in range(0, RESAMPLES, 100):  # in blocks: a thousand draws of 260,000 clusters would be 2 GB
+        draws = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=100).astype(np.float64)
+        means[start : start + 100] = (draws @ sums) / (draws @ sizes)[:, None]
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return low, high
 

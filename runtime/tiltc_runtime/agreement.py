@@ -44,7 +44,7 @@ def forecast_test(
         items=len(forecast),
         r2=percentile(pearson**2, _r2_draws(forecast, measured, seed)),
         pearson=pearson,
-        spearman=float(sps.spearmanr(forecast, measured).statistic),
+        spearman=float(pearson_rows(sps.rankdata(forecast)[None], sps.rankdata(measured)[None])[0]),
         slope=slope,
         r2_origin=float(1 - ((measured - slope * forecast) ** 2).sum() / (measured @ measured)),
         sign_agreement=_signs(forecast, measured),

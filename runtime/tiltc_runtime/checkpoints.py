@@ -10,15 +10,12 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tiltc.canonical import canonical_json
-
-if TYPE_CHECKING:
-    from trl import DPOTrainer
 
 SEAL_FILE = "tiltc.json"
 #: checkpoints kept: the newest, and the one to fall back on
@@ -75,7 +72,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 class SealCheckpoints(TrainerCallback):
     """Seals every checkpoint once all processes have written their part, and restores what trainers forget."""
 
-    trainer: DPOTrainer
+    trainer: Any
     identity: Identity
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

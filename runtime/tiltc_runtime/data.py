@@ -48,7 +48,7 @@ def training_rows(
     encoded = [(i, encode_pair(tokenizer, pairs[i], max_length)) for i in kept]
     fitting = [(i, e) for i, e in encoded if not e.too_long]
     counts = RowCounts(pairs=len(pairs), kept=len(kept), too_long=len(kept) - len(fitting), trained=len(fitting))
-    taken = rows.take([i for i, _ in fitting])
+    taken = rows.take(pa.array([i for i, _ in fitting], pa.int64()))
     columns: dict[str, Any] = {
         "row_id": taken["row_id"].to_pylist(),
         "prompt_ids": [list(e.prompt) for _, e in fitting],

@@ -105,7 +105,7 @@ def _shards(inputs: Inputs, folder: Path, err: TextIO | None) -> list[ShardPin]:
             for name in todo:
                 place = folder / "shards" / name
                 before = reader.tokens
-                write_whole(place, ShardRows(inputs, reader, name, names[name]).fill)
+                write_whole(place, ShardRows(inputs, reader, name, names[name], inputs.first_row(name)).fill)
                 meter.advance(len(names[name]), reader.tokens - before)
                 pins[name] = whole_shard(place)
         finally:

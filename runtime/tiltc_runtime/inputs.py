@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,6 +96,10 @@ class Inputs:
         pairs = self.data.pairs
         return {f"{at // SHARD:05d}": pairs[at : at + SHARD] for at in range(0, len(pairs), SHARD)}
 
+    def first_row(self, shard: str) -> int:
+        """The number of a shard's first pair, counted from 1."""
+        return int(shard) * SHARD + 1
+
     def usable(self, pairs: Sequence[Pair]) -> list[tuple[Ids, tuple[Ids, ...]]]:
         """(prompt, responses) of the pairs whose status is ok."""
         encoded = self.encode(pairs)
@@ -128,7 +132,7 @@ def contrast_sets(spec_file: SpecFile) -> dict[str, list[Example]]:
 
 
 @contextmanager
-def _at(span: Span) -> Iterator[None]:
+def _at(span: Span) -> Generator[None, None, None]:
     """Findings that have no place of their own get this one."""
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,7 +185,7 @@ def _download(ref: HubRef) -> Path:
 
 
 @contextmanager
-def _loading(ref: object) -> Iterator[None]:
+def _loading(ref: object) -> Generator[None, None, None]:
     """Turn what the loading libraries raise into a finding."""
     try:
         yield
@@ -198,7 +198,7 @@ def _loading(ref: object) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None, None, None]:
     """Loading part of a model makes transformers warn about the rest; progress bars are ours."""
     from transformers.utils import logging
 

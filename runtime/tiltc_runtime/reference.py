@@ -17,7 +17,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from trl import DPOTrainer
 
 #: batches in a chunk: what a killed pass may lose
 CHUNK_BATCHES = 4
@@ -36,8 +35,12 @@ class ReferenceCache:
     key: str
     report: Callable[[int, int], None] = _silent
 
-    def add_columns(self, trainer: DPOTrainer, dataset: Dataset, batch_size: int) -> Dataset:
-        """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over response tokens, in nats, float32."""
+    def add_columns(self, trainer: Any, dataset: Dataset, batch_size: int) -> Dataset:
+        """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over response tokens, in nats, float32.
+
+        Args:
+            trainer: a `DPOTrainer` whose reference is its model without adapter, or before training.
+        """
         from accelerate import PartialState
 
         state = PartialState()
@@ -55,7 +58,7 @@ class ReferenceCache:
         chosen = dataset.add_column("ref_chosen_logps", logps[:, 0].tolist())
         return chosen.add_column("ref_rejected_logps", logps[:, 1].tolist())
 
-    def _chunks(self, trainer: DPOTrainer, dataset: Dataset, batch_size: int) -> list[tuple[Path, np.ndarray]]:
+    def _chunks(self, trainer: Any, dataset: Dataset, batch_size: int) -> list[tuple[Path, np.ndarray]]:
         from tiltc_runtime.order import pair_lengths
 
         by_length = np.argsort(pair_lengths(dataset, trainer.args.max_length), kind="stable")
@@ -85,11 +88,11 @@ def _content_hash(settings: str, rows: Dataset) -> str:
     return sha.hexdigest()
 
 
-def _logps(trainer: DPOTrainer, rows: Dataset, batch_size: int) -> np.ndarray:
+def _logps(trainer: Any, rows: Dataset, batch_size: int) -> np.ndarray:
     model: Any = trainer.ref_model or trainer.model
     parts: list[np.ndarray] = []
     for start in range(0, len(rows), batch_size):
-        examples = list(rows.select(range(start, min(start + batch_size, len(rows)))))
+        examples: list[Any] = list(rows.select(range(start, min(start + batch_size, len(rows)))))
         batch = {k: v for k, v in trainer.data_collator(examples).items() if k in MODEL_INPUTS}
         batch = {k: v.to(trainer.accelerator.device) for k, v in batch.items()}
         chosen, rejected = trainer.compute_ref_log_probs(model, batch)

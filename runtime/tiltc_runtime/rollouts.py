@@ -154,7 +154,7 @@ def generate(
     """
     import torch
 
-    texts = [tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in conversations]
+    texts = [_prompt_text(tokenizer, conversation) for conversation in conversations]
     ids, mask = _left_padded(tokenizer, texts, model.device)
     ends = _end_tokens(model, tokenizer)
     rows = [_Row(np.random.Generator(np.random.SFC64(seed))) for seed in seeds]
@@ -221,6 +221,13 @@ def _choose(logits: Any, temperature: float, batch: Sequence[_Row]) -> Any:
         row.luck.standard_exponential(dtype=np.float32, out=out)
     noise = torch.from_numpy(race).to(logits.device).log_().mul_(-temperature)
     return noise.add_(logits).argmax(-1)
+
+
+def _prompt_text(tokenizer: Any, conversation: list[dict[str, str]]) -> str:
+    """The prompt as training sees it: through the chat template, or bare where the tokenizer has none."""
+    if not tokenizer.chat_template:
+        return "\n\n".join(message["content"] for message in conversation)
+    return tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
 
 
 def _left_padded(tokenizer: Any, texts: Sequence[str], device: Any) -> tuple[Any, Any]:

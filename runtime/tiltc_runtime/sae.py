@@ -80,6 +80,10 @@ class Sae(torch.nn.Module):
     """
 
     threshold: Tensor
+    W_enc: Tensor
+    b_enc: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
 
     def __init__(
         self, pin: SaePin, config: SaeConfig, hook: Hook, tensors: dict[str, Tensor], whole: Any = None

@@ -13,7 +13,7 @@ from tiltc.canonical import canonical_json
 from tiltc.evidence import ROW_SCHEMA, Reconstruction
 from tiltc_runtime.activations import Moments, Reader, Reading, Sparse
 from tiltc_runtime.disk import mark_whole, save_residuals, save_spans, save_table
-from tiltc_runtime.inputs import SHARD, Inputs
+from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.pairs import Pair, plain_text
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.tokens import Encoded, row_status
@@ -29,6 +29,8 @@ class ShardRows:
     reader: Reader
     name: str
     pairs: list[Pair]
+    #: number of the first pair in the data set, from 1
+    first: int
 
     def fill(self, folder: Path) -> None:
         encoded = self.inputs.encode(self.pairs)
@@ -47,8 +49,7 @@ class ShardRows:
     def _check(self, reading: Reading, usable: list[int]) -> None:
         bad = sorted({*reading.bad_prompts, *(i // 2 for i in reading.bad_responses)})
         if bad:
-            start = int(self.name) * SHARD + 1
-            names = ", ".join(f"{start + usable[i]} ({self.pairs[usable[i]].row_id})" for i in bad[:5])
+            names = ", ".join(f"{self.first + usable[i]} ({self.pairs[usable[i]].row_id})" for i in bad[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
             helps = ("harvest with `--dtype float32`",) if self.inputs.dtype != "float32" else ()
             refuse("T513", f"activations of row {names}{more} are not finite or exceed 65504", helps=helps)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from tiltc_runtime.pairs import Message, Pair, Text
+from tiltc_runtime.pairs import Message, Pair, Text, plain_text
 from tiltc_runtime.refused import refuse
 
 Ids = tuple[int, ...]
@@ -37,7 +37,8 @@ def encode_pair(tokenizer: Any, pair: Pair, max_length: int) -> Encoded:
         Refused: T507 no chat template for conversations, T516 the template refuses the row.
     """
     if pair.conversational:
-        prompt, sequences = _conversation(tokenizer, pair)
+        sides: Sequence[Any] = (pair.chosen, pair.rejected)
+        prompt, sequences = _conversation(tokenizer, pair.prompt, sides, pair.template, f"row {pair.row_id}")
     else:
         prompt, sequences = _plain(tokenizer, str(pair.prompt), (str(pair.chosen), str(pair.rejected)))
     return _truncated(prompt, sequences, max_length)
@@ -55,9 +56,8 @@ def encode_response(tokenizer: Any, prompt: Text, response: str, max_length: int
         return _truncated(ids, sequences, max_length)
     turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
     answer: tuple[Message, ...] = ({"role": "assistant", "content": response},)
-    pair = Pair("", "", turns, answer, answer)
-    ids, sequences = _conversation(tokenizer, pair)
-    return _truncated(ids, sequences[:1], max_length)
+    ids, sequences = _conversation(tokenizer, turns, (answer,), {}, f"{plain_text(turns)[:60]!r}")
+    return _truncated(ids, sequences, max_length)
 
 
 def row_status(pair: Pair, encoded: Encoded) -> str:
@@ -65,17 +65,18 @@ def row_status(pair: Pair, encoded: Encoded) -> str:
     return "too_long" if pair.status == "ok" and encoded.too_long else pair.status
 
 
-def _conversation(tokenizer: Any, pair: Pair) -> tuple[Ids, list[Ids]]:
+def _conversation(
+    tokenizer: Any, prompt: Any, sides: Sequence[Any], template: dict[str, Any], name: str
+) -> tuple[Ids, list[Ids]]:
     if not tokenizer.chat_template:
         helps = ("use an instruction-tuned model, or give rows of plain text",)
         refuse("T507", "the data are conversations, and the model has no chat template", helps=helps)
     try:
-        prompt = _applied(tokenizer, pair.prompt, pair.template, add_generation_prompt=True)
-        sides = (pair.chosen, pair.rejected)
-        return prompt, [_applied(tokenizer, (*pair.prompt, *side), pair.template) for side in sides]
+        alone = _applied(tokenizer, prompt, template, add_generation_prompt=True)
+        return alone, [_applied(tokenizer, (*prompt, *side), template) for side in sides]
     except Exception as error:
         # templates raise what they like, for example on a system turn they do not know
-        refuse("T516", f"the chat template refuses row {pair.row_id}", notes=(f"{type(error).__name__}: {error}",))
+        refuse("T516", f"the chat template refuses {name}", notes=(f"{type(error).__name__}: {error}",))
 
 
 def _applied(tokenizer: Any, turns: Sequence[Any], template: dict[str, Any], **more: Any) -> Ids:

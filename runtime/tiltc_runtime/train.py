@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM
-from trl import DPOConfig
+from transformers import AutoModelForCausalLM, TrainerCallback
+from trl.trainer.dpo_config import DPOConfig
 
 from tiltc.canonical import sha256_text
 from tiltc.diagnostics import Diagnostics
@@ -122,7 +123,7 @@ def _finished(job: Job) -> RunRecord | None:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def _locked(out: Path) -> Generator[None]:
     if not PartialState().is_main_process:
         yield
         return
@@ -174,10 +175,24 @@ def make_trainer(job: Job) -> TiltedDPOTrainer:
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(SealCheckpoints(trainer, folder.identity))
     if train.lora:
-        # TRL asks for gradients of the embeddings when layers are recomputed; only re-entrant checkpointing needs them,
-        # and the layers below the first adapter would be run backwards for nothing
+        # twice, as TRL asks for them now and transformers does when training begins
         model.disable_input_require_grads()
+        trainer.add_callback(NoInputGradients(model))
     return trainer
+
+
+@dataclass
+class NoInputGradients(TrainerCallback):
+    """Keeps layers below the first adapter from being run backwards for nothing.
+
+    With recomputed activations the libraries ask for gradients of the embeddings; only re-entrant checkpointing needs
+    them.
+    """
+
+    model: Any
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.model.disable_input_require_grads()
 
 
 def _save(trainer: TiltedDPOTrainer, place: Path) -> None:
@@ -229,7 +244,7 @@ def _written(folder: Path) -> RunRecord:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """The libraries' warnings are for those who write trainers; a user of `run` sees findings and progress."""
     verbosity, trl = transformers.logging.get_verbosity(), logging.getLogger("trl")
     transformers.logging.set_verbosity_error()

@@ -8,22 +8,20 @@ TRL's own. The plan applies to training batches only, never to evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from trl import DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from tiltc_runtime.admit import OFFSET_LOSSES
 from tiltc_runtime.order import LengthGrouped, pair_lengths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from datasets import Dataset
     from torch import Tensor
 
@@ -94,6 +92,8 @@ class TiltedDPOTrainer(DPOTrainer):
         ValueError: for settings under which a weight or an offset would not mean what the plan says.
     """
 
+    args: DPOConfig
+
     def __init__(self, *args: Any, reference: ReferenceCache | None = None, **kwargs: Any) -> None:
         self._reference = reference
         super().__init__(*args, **kwargs)
@@ -114,14 +114,14 @@ class TiltedDPOTrainer(DPOTrainer):
         if columns and refused:
             raise ValueError(f"{' and '.join(sorted(columns))} would not be exact under {', '.join(refused)}")
 
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset if "chosen_ids" in dataset.column_names else super()._prepare_dataset(dataset, *args, **kwargs)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         self._signature_columns = list(dict.fromkeys([*self._signature_columns, *TILT]))
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         block = self.args.train_batch_size * self.args.world_size
@@ -136,7 +136,7 @@ class TiltedDPOTrainer(DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = dict(inputs)
         tilt = {name: inputs.pop(name) for name in TILT if name in inputs}
-        if not tilt or not self.model.training:
+        if not tilt or not model.training:
             return super()._compute_loss(model, inputs, return_outputs)
         if REFERENCE[0] not in inputs:
             logps = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
@@ -153,7 +153,7 @@ class TiltedDPOTrainer(DPOTrainer):
         return (loss, stock[1]) if return_outputs else loss
 
     @contextmanager
-    def _reference_from_batch(self) -> Iterator[None]:
+    def _reference_from_batch(self) -> Generator[None]:
         before, self.precompute_ref_logps = self.precompute_ref_logps, True
         try:
             yield

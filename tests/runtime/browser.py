@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through chromedriver's own protocol (W3C WebDriver) with nothing but the standard library."""
+"""A headless Chromium, driven through chromedriver (W3C WebDriver) with nothing but the standard library."""
 
 from __future__ import annotations
 

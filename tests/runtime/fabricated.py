@@ -33,7 +33,7 @@ from tiltc_runtime.scoring import Scored
 
 #: concept -> rate under start, plain, tilted
 RATES = {
-    "flattery": (0.06, 0.40, 0.10),
+    "flattery": (0.06, 0.40, 0.07),
     "std.style.bold": (0.10, 0.45, 0.45),
     "std.style.list": (0.30, 0.45, 0.44),
 }
@@ -74,8 +74,8 @@ def fabricated_plan(*, rollouts: int = 240, seed: int = 0) -> Plan:
         train=Train(), verify=Verify(rollouts=rollouts), budget=Budget(), pins=_pins(),
         concepts=(*concepts, *library), discovered=groups,
         actions=tuple(
-            Action(mechanism="reward", signal=f"suppress: {name}", concept=name, strength=1.2, rows_touched=9, because="")
-            for name in ("flattery", "std.style.bold")
+            Action(mechanism="reward", signal=f"suppress: {n}", concept=n, strength=1.2, rows_touched=9, because="")
+            for n in ("flattery", "std.style.bold")
         ),
         forecast=tuple(forecast),
         spend=Spend(rows=480, kept=480, effective_sample=0.86, largest_weight=1.0, largest_offset=2.1),

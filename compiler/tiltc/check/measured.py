@@ -92,6 +92,8 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
     """T305: the data doesn't carry the signal that is to be changed."""
     for signal in resolved.signals:
         relative = isinstance(signal.ask, Suppress) or (isinstance(signal.ask, Amplify) and signal.ask.to.sd is None)
+        if signal.gate is not None and signal.gate.present is not None and not signal.gate.present.any():
+            continue
         low, high = signal.today - 1.96 * signal.se, signal.today + 1.96 * signal.se
         if not relative or not low <= 0 <= high:
             continue

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tiltc.parse import SpecFile
     from tiltc.spec import Signal
 
+PAST = {"suppress": "suppressed", "keep": "kept", "amplify": "amplified"}
 #: verbs that can't both hold for one concept on the same pairs
 OPPOSED = frozenset({frozenset({"suppress", "keep"}), frozenset({"suppress", "amplify"}), frozenset({"keep", "amplify"})})
 
@@ -27,8 +28,8 @@ def same_concept(spec_file: SpecFile, found: Diagnostics) -> None:
             found.add(
                 "T301",
                 spec_file.at(("signals", j, second.verb)),
-                f"`{second.concept}` is to {second.verb} here",
-                labels=[Label(spec_file.at(("signals", i, first.verb)), f"and to {first.verb} here")],
+                f"`{second.concept}` is {PAST[second.verb]} here",
+                labels=[Label(spec_file.at(("signals", i, first.verb)), f"{PAST[first.verb]} here")],
                 helps=["drop one of the two, or give them different gates with `when:`"],
             )
 
@@ -44,8 +45,8 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
             found.add(
                 "T304",
                 spec_file.at(("signals", j, second.verb)),
-                f"`{second.concept}` is to {second.verb} here",
-                labels=[Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is to {first.verb} here")],
+                f"`{second.concept}` is {PAST[second.verb]} here",
+                labels=[Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is {PAST[first.verb]} here")],
                 notes=[f"`{child}` is a kind of `{parent}`"],
                 helps=[f"name the children of `{parent}` that you mean instead of `{parent}` itself"],
             )

@@ -32,8 +32,9 @@ for. A forecast that fails like this must not be shipped.
 
 Example: `suppress: std.style.bold` where plain training shows bold in 12% of rollouts and the tilted run in 24%.
 
-What to do: see in the report whether the detector and the SAE readout disagree (the group may read something else than the
-concept), and whether another signal of the spec pulls on a related concept. `readout: detector` takes the SAE out of it.
+What to do: see in the report whether the detector and the SAE readout disagree (the group may read something else
+than the concept), and whether another signal of the spec pulls on a related concept. `readout: detector` takes the SAE
+out of it.
 """,
     ),
     Code(
@@ -99,10 +100,10 @@ What to do: if the concept matters, name it with `keep:` and compile again.
         Severity.NOTE,
         """\
 Across all concepts, the shifts that were forecast do not line up with the shifts that were measured: shuffling the
-forecast over the concepts does as well (permutation p > 0.05). Compare with the noise ceiling that is printed beside it: when
-that is low too, the rollouts are too few to test any forecast.
+forecast over the concepts does as well (permutation p > 0.05). Compare with the noise ceiling that is printed beside
+it: when that is low too, the rollouts are too few to test any forecast.
 
-What to do: sample more rollouts; check that training ran with the plan's settings and for enough steps to shift anything.
+What to do: sample more rollouts; check that training took enough steps to shift anything.
 """,
     ),
     Code(
@@ -114,7 +115,7 @@ Many rollouts of a policy are empty or repeat a few words over and over, so that
 
 Example: 41% of the tilted policy's rollouts are empty or loops; for the starting policy it is 2%.
 
-What to do: lower the learning rate or train for fewer steps. The plan's forecast holds for a policy that still writes text.
+What to do: lower the learning rate or train for fewer steps. A forecast holds for a policy that still writes text.
 """,
     ),
     Code(
@@ -122,8 +123,8 @@ What to do: lower the learning rate or train for fewer steps. The plan's forecas
         "prompts can't be read",
         Severity.ERROR,
         """\
-`verify: {prompts: ...}` names something that is not a set of prompts. Known are `builtin:general`, `builtin:safety`, and
-.jsonl or .parquet files whose rows have `prompt` (a string, or a list of messages) or `messages`.
+`verify: {prompts: ...}` names something that is not a set of prompts. Known are `builtin:general`, `builtin:safety`,
+and .jsonl or .parquet files whose rows have `prompt` (a string, or a list of messages) or `messages`.
 
 Example of a row: {"prompt": "How do tides work?"}
 """,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _BOLD = re.compile(r"\*\*|__")
 _ITALIC = re.compile(r"[*_]")
-_HEADING = re.compile(r"#|^[ \t>]*[-=]+[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"(?<!\w)#{1,6}(?:\s|$)|^[ \t>]*[-=]+[ \t]*$", re.MULTILINE)
 _LIST = re.compile(r"^[ \t>]*(?:[-+*•●▪◦‣]|\d{1,9}[.)])(?:\s|$)", re.MULTILINE)
 _RULE = re.compile(r"([-*_])[ \t]*\1[ \t]*\1[-*_ \t]*$", re.MULTILINE)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tiltc.canonical import digest, sha256_file
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import SPANS, ContrastManifest, Manifest, ShardPin
-from tiltc.evidence.read import Evidence
+from tiltc.evidence.read import Evidence, Shard
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
 VERIFY_BELOW = 2 << 30
@@ -93,23 +93,20 @@ def _check_contrasts(folder: Path, found: Diagnostics) -> None:
 
 def _check_shapes(evidence: Evidence, found: Diagnostics) -> None:
     for pin, shard in zip(evidence.manifest.shards, evidence.shards, strict=True):
-        for name in (
-            "residual",
-            *(f"{span}.{part}" for span in SPANS for part in ("indptr", "indices", "max", "count")),
-        ):
-            try:
-                shard.array(name)
-            except (ValueError, OSError, EOFError) as error:
-                _damaged(f"shards/{pin.name}/{name}.npy can't be read: {error}", found)
-        if not found.failed and (wrong := _misfit(evidence, pin)):
-            _damaged(f"shards/{pin.name}/{wrong} does not fit the other files", found)
+        try:
+            wrong = _misfit(evidence, pin, shard)
+        except (ValueError, OSError, EOFError) as error:
+            # pyarrow's errors are ValueErrors
+            _damaged(f"shards/{pin.name} can't be read: {error}", found)
+        else:
+            if wrong:
+                _damaged(f"shards/{pin.name}/{wrong} does not fit the other files", found)
 
 
-def _misfit(evidence: Evidence, pin: ShardPin) -> str | None:
+def _misfit(evidence: Evidence, pin: ShardPin, shard: Shard) -> str | None:
     """The first file of a shard whose length contradicts the others, or whose feature ids the SAE does not have."""
     import pyarrow.parquet as pq
 
-    shard = evidence.shards[evidence.manifest.shards.index(pin)]
     if pq.read_metadata(shard.folder / "rows.parquet").num_rows != pin.rows:
         return "rows.parquet"
     if shard.array("residual").shape != (pin.rows, 2, evidence.manifest.sae.width):

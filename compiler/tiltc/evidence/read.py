@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,10 +33,17 @@ class Shard:
         return pq.read_table(self.folder / "rows.parquet")
 
     def array(self, name: str) -> np.ndarray:
-        """A memory-mapped array: `chosen.max`, `residual`, ..."""
+        """A memory-mapped array: `chosen.max`, `residual`, ...
+
+        Raises:
+            ValueError: the file is cut short or no array.
+        """
         import numpy as np
 
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        try:
+            return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{name}.npy: {error}") from None
 
     def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
         """(n, F) float32: per row and feature, the max activation, or the number of tokens on which it fired."""
@@ -144,7 +151,7 @@ def _stack(shards: Sequence[Shard], span: SpanName, kind: Kind, features: int) -
     wide = np.int64 if starts[-1] > np.iinfo(np.int32).max else np.int32
     indptr = np.concatenate([[0], *(p[1:] + s for p, s in zip(pointers, starts, strict=False))]).astype(wide)
 
-    def gather(name: str, dtype: Callable[..., np.generic]) -> np.ndarray:
+    def gather(name: str, dtype: type[np.generic]) -> np.ndarray:
         out = np.empty(int(starts[-1]), dtype=dtype)
         for shard, start, size in zip(shards, starts, sizes, strict=False):
             out[start : start + size] = shard.array(f"{span}.{name}")

@@ -28,7 +28,7 @@ class Document:
         """A label at a route: its place in the file, or the override that put it there."""
         for changed, written in self.overridden.items():
             if route[: len(changed)] == changed:
-                return Label(override_span(written), text)
+                return Label(override_span(written, key and route == changed), text)
         return Label(self.source.at(route, key), text)
 
     def report(

@@ -46,7 +46,7 @@ def _put(document: Document, written: str, path: str, value: Any, found: Diagnos
     if unknown is not None:
         known = _keys(document, route[:unknown])
         helps = did_you_mean(str(route[unknown]), known) or ([f"known here: {', '.join(known)}"] if known else [])
-        found.add("T127", override_span(written), _why(route, unknown, known), helps=helps)
+        found.add("T127", override_span(written, key=True), _why(route, unknown, known), helps=helps)
         return False
     document.data = _replaced(document.data, route, value)
     document.overridden[route] = written

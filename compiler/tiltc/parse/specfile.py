@@ -61,7 +61,7 @@ class SpecFile:
         """
         for changed, written in self.overridden.items():
             if route[: len(changed)] == changed:
-                return override_span(written)
+                return override_span(written, key and route == changed)
         return self.sources[self.path].at(route, key)
 
     def definition_at(self, name: str, *route: str | int, key: bool = False) -> Span | None:

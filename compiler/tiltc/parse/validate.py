@@ -45,9 +45,8 @@ def _version(document: Document, found: Diagnostics) -> None:
     version = document.data.get("tiltc", VERSION)
     if type(version) is not int or version != VERSION:
         helps = [f"this tiltc reads version {VERSION}: write `tiltc: {VERSION}`"]
-        document.report(
-            found, "T123", ("tiltc",), f"version `{document.source.written(('tiltc',))}` is not known", helps=helps
-        )
+        text = f"version `{str(version)[:40].lower()}` is not known"
+        document.report(found, "T123", ("tiltc",), text, helps=helps)
         document.data["tiltc"] = VERSION
 
 

@@ -56,11 +56,13 @@ class SourceFile:
 COMMAND_LINE = "--set "
 
 
-def override_span(written: str) -> Span:
-    """The place of the value of an override, as typed after `--set`."""
-    path = COMMAND_LINE + written
-    start = path.find("=") + 2 if "=" in written else len(COMMAND_LINE) + 1
-    return Span(path, 1, start, 1, max(len(path), start) + 1)
+def override_span(written: str, key: bool = False) -> Span:
+    """The place of the value of an override as typed after `--set`, or of its path."""
+    path, equals, value = written.partition("=")
+    first = len(COMMAND_LINE) + 1
+    if not key and equals:
+        first, path = first + len(path) + 1, value
+    return Span(COMMAND_LINE + written, 1, first, 1, first + max(len(path), 1))
 
 
 def split_lines(text: str) -> list[str]:

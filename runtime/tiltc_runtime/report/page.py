@@ -36,7 +36,7 @@ def render_markdown(report: Report) -> str:
 
 
 def _view(report: Report) -> dict[str, Any]:
-    tests = {test.forecast: test for test in report.forecasts if test.shift == "tilted"}
+    tests = [test for test in report.forecasts if test.shift == "tilted"]
     return {
         "report": report,
         "signals": [c for c in report.concepts if c.verb],
@@ -44,7 +44,7 @@ def _view(report: Report) -> dict[str, Any]:
         "q_collateral": Q_COLLATERAL,
         "rate_plot": level_plot(report.concepts, "rate"),
         "score_plot": level_plot(report.concepts, "score"),
-        "scatters": [(test, scatter_plot(report.points, name, test.slope)) for name, test in tests.items()],
+        "scatters": [(test, scatter_plot(report.points, test.forecast, test.slope)) for test in tests],
         "shift_plot": shift_plot(report.collateral, Q_COLLATERAL),
         "forecast_names": FORECAST_NAMES,
         "shift_names": SHIFT_NAMES,
@@ -98,7 +98,8 @@ def _environment() -> Environment:
         loader=PackageLoader("tiltc_runtime.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=lambda name: name is not None and ".html" in name,
     )  # fmt: skip
-    names = ("level", "shift", "between", "share", "recovery", "number", "signed", "p_value", "brief", "amount", "shift_ends")
-    environment.filters |= {name: getattr(figures, name) for name in names}
-    environment.filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "pieces": pieces}
+    names = ("level", "shift", "between", "share", "recovery", "number", "signed", "p_value", "brief", "amount")
+    filters: Any = environment.filters
+    filters |= {name: getattr(figures, name) for name in (*names, "shift_ends")}
+    filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "pieces": pieces}
     return environment

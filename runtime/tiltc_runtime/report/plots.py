@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tiltc.plan import Interval
 from tiltc_runtime.report.figures import level, shift, signed
@@ -217,7 +217,7 @@ def _labelled(points: list[Point], right: float) -> list[Point]:
             y += 3
         taken.append(y)
         inner = point.x > 0.6 * right
-        out.append(Point(**{**vars(point), "label": (point.x + (-8 if inner else 8), y, "end" if inner else "start")}))
+        out.append(replace(point, label=(point.x + (-8 if inner else 8), y, "end" if inner else "start")))
     return sorted(out, key=lambda p: p.kind == "declared")
 
 

@@ -1,0 +1,251 @@
+"""Verify: sample from start, plain and tilted policy, score, and hold what was measured against the plan's forecast."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from scipy.sparse import csc_matrix
+
+from tiltc.canonical import sha256_text
+from tiltc.diagnostics import Diagnostics
+from tiltc.evidence import weights_digest
+from tiltc.paths import locate
+from tiltc.plan import Plan
+from tiltc.planfile import read_plan
+from tiltc.spec import Verify
+from tiltc_runtime.activations import read_texts
+from tiltc_runtime.admit import check_sae
+from tiltc_runtime.assess import Answers, Trial, assess
+from tiltc_runtime.loading import LoadedModel, load_model
+from tiltc_runtime.prompts import Prompt, read_prompts
+from tiltc_runtime.record import RunRecord, read_record
+from tiltc_runtime.refused import Refused
+from tiltc_runtime.report import write_report
+from tiltc_runtime.report.model import PolicyName, Report
+from tiltc_runtime.rollouts import Policy, Rollout, rollouts_key, sample
+from tiltc_runtime.runfolder import MODEL, PLAN
+from tiltc_runtime.sae import Sae, load_sae
+from tiltc_runtime.scoring import score_texts
+
+Say = Callable[[str], None]
+
+VERIFY_FOLDER, ROLLOUTS_FILE = "verify", "rollouts.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, record and plan."""
+
+    folder: Path
+    record: RunRecord
+    plan: Plan
+
+    @property
+    def root(self) -> Path:
+        """What the plan's relative paths are relative to."""
+        return Path(self.record.root)
+
+    @property
+    def policy_digest(self) -> str:
+        """Identity of the trained weights: an adapter is nothing without the model under it."""
+        if self.record.kind == "full":
+            return self.record.weights
+        return sha256_text(f"{self.record.start_model.digest}+{self.record.weights}")
+
+
+def verify(
+    folder: Path, store: Path, *, baseline: Path | None = None, rollouts: int | None = None, say: Say | None = None
+) -> tuple[Report | None, Diagnostics]:
+    """Verify a run and write `verify/` in its folder.
+
+    Args:
+        folder: run folder, as `tiltc run` left it.
+        store: folder of kept rollouts, shared between runs.
+        baseline: run folder of the plain training.
+        rollouts: number of rollouts per policy instead of the plan's.
+    """
+    run, found = read_run(folder, "tilted")
+    plain = None
+    if baseline is not None:
+        plain, more = read_run(baseline, "plain")
+        found.extend(more)
+        if run is not None and plain is not None:
+            found.extend(check_baseline(run, plain))
+    if run is None or found.failed:
+        return None, found
+    asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
+    prompts, more = read_prompts(_prompts_name(asked, run.root))
+    found.extend(more)
+    if prompts is None:
+        return None, found
+    try:
+        report, more = _measure(run, plain, asked, prompts, store, say or _silent)
+    except Refused as refused:
+        report, more = None, refused.diagnostics
+    found.extend(more)
+    return report, found
+
+
+def read_run(folder: Path, mode: str) -> tuple[Run | None, Diagnostics]:
+    """A finished run of this mode, its plan intact and its weights those of the record. T653 when it is not."""
+    found = Diagnostics()
+    try:
+        record = read_record(folder)
+    except (OSError, ValidationError, ValueError) as problem:
+        found.add("T653", None, f"{folder}", notes=[f"record.json: {problem}"])
+        return None, found
+    if record is None:
+        found.add("T653", None, f"{folder}", notes=["there is no record.json: the run is not finished"])
+        return None, found
+    loaded, more = read_plan(folder / PLAN)
+    found.extend(more)
+    if loaded is None:
+        return None, found
+    problems = _problems(folder, record, loaded.plan, mode)
+    if problems:
+        found.add("T653", None, f"{folder}", notes=problems)
+        return None, found
+    return Run(folder, record, loaded.plan), found
+
+
+def _problems(folder: Path, record: RunRecord, plan: Plan, mode: str) -> list[str]:
+    out: list[str] = []
+    if record.mode != mode:
+        flag = "with --plain" if mode == "plain" else "without --plain"
+        out.append(f"it is a {record.mode} run; this place takes one that was trained {flag}")
+    if record.plan != plan.digest:
+        out.append("the plan in the folder is not the one that was trained with")
+    try:
+        if weights_digest(folder / MODEL) != record.weights:
+            out.append("the weights in model/ are not those that the record names")
+    except (OSError, ValueError) as problem:
+        out.append(str(problem))
+    return out
+
+
+def check_baseline(run: Run, plain: Run) -> Diagnostics:
+    """T652 when the two runs differ in more than the plan's rows."""
+    found = Diagnostics()
+    same = {
+        "starting model": (run.record.start_model.digest, plain.record.start_model.digest),
+        "data": (run.plan.pins.data.digest, plain.plan.pins.data.digest),
+        "training settings": (run.plan.train, plain.plan.train),
+        "chat template": (run.plan.pins.template, plain.plan.pins.template),
+    }
+    differ = [name for name, (one, other) in same.items() if one != other]
+    if differ:
+        found.add("T652", None, f"{plain.folder}", notes=[f"other {name}" for name in differ])
+    return found
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The starting policy, loaded when it is first needed: to sample from, and to read texts with."""
+
+    run: Run
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        return load_model(self.run.plan.model, folder=self.run.root)
+
+    @cached_property
+    def sae(self) -> Sae:
+        return load_sae(self.run.plan.sae, folder=self.run.root, device=str(self.model.device))
+
+
+def _measure(
+    run: Run, plain: Run | None, asked: Verify, prompts: Sequence[Prompt], store: Path, say: Say
+) -> tuple[Report | None, Diagnostics]:
+    start, found = _Start(run), Diagnostics()
+    found.extend(_check_world(start))
+    if found.failed:
+        return None, found
+    answers: dict[PolicyName, Answers] = {}
+    for name, policy in _policies(start, run, plain).items():
+        key = rollouts_key(policy.digest, run.plan.pins.template, prompts, asked, start.model.dtype)
+        rollouts = sample(
+            policy, prompts, asked, store / f"{key}.jsonl", lambda k, n, p=name: say(f"{p}: {k}/{n} rollouts")
+        )
+        say(f"{name}: reading {len(rollouts)} rollouts through the SAE")
+        answers[name] = _scored(start, policy, prompts, rollouts)
+    out = run.folder / VERIFY_FOLDER
+    _write_rollouts(out / ROLLOUTS_FILE, prompts, answers)
+    report, more = assess(Trial(run.plan, asked, prompts, answers))
+    found.extend(more)
+    write_report(report, out)
+    return report, found
+
+
+def _check_world(start: _Start) -> Diagnostics:
+    """The starting model and the SAE must be the pinned ones, or the scores mean something else."""
+    found = Diagnostics()
+    pinned, actual = start.run.plan.pins.model.digest, start.model.pin.digest
+    if pinned != actual:
+        notes = [f"digest pinned: {pinned}", f"digest found:  {actual}"]
+        found.add("T523", None, f"{start.model.pin.name} is not the model that the plan was compiled for", notes=notes)
+    found.extend(check_sae(start.run.plan, start.sae.pin))
+    return found
+
+
+def _policies(start: _Start, run: Run, plain: Run | None) -> dict[PolicyName, Policy]:
+    policies: dict[PolicyName, Policy] = {
+        "start": Policy("start", start.model.pin.digest, lambda: (start.model.model, start.model.tokenizer))
+    }
+    if plain is not None:
+        policies["plain"] = Policy("plain", plain.policy_digest, lambda: load_trained(plain))
+    policies["tilted"] = Policy("tilted", run.policy_digest, lambda: load_trained(run))
+    return policies
+
+
+def load_trained(run: Run) -> tuple[Any, Any]:
+    """The trained model in eval mode and its tokenizer; an adapter is merged into its base, which is faster.
+
+    Raises:
+        Refused: T507.
+    """
+    if run.record.kind == "full":
+        loaded = load_model(str((run.folder / MODEL).resolve()))
+        return loaded.model, loaded.tokenizer
+    from peft import PeftModel
+
+    base = load_model(run.plan.model, folder=run.root)
+    adapted: Any = PeftModel.from_pretrained(base.model, str(run.folder / MODEL))
+    return adapted.merge_and_unload().eval(), base.tokenizer
+
+
+def _scored(start: _Start, policy: Policy, prompts: Sequence[Prompt], rollouts: list[Rollout]) -> Answers:
+    texts = [rollout.text for rollout in rollouts]
+    conversations = [(prompts[rollout.prompt].messages, rollout.text) for rollout in rollouts]
+    plan = start.run.plan
+    reading = read_texts(start.model, start.sae, conversations, max_length=plan.pins.max_length)
+    return Answers(policy.digest, rollouts, score_texts(plan, texts, csc_matrix(reading.max)))
+
+
+def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[PolicyName, Answers]) -> None:
+    """Everything that was sampled, one line per rollout, for whoever wants to look further."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    with open(part, "w", encoding="utf-8", newline="\n") as out:
+        for policy, said in answers.items():
+            for rollout in said.rollouts:
+                row = {"policy": policy, "messages": prompts[rollout.prompt].messages, **asdict(rollout)}
+                out.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
+    part.replace(file)
+
+
+def _prompts_name(asked: Verify, root: Path) -> str:
+    """Relative files are taken from the plan's root, and from the working directory if there is none."""
+    if asked.prompts.startswith("builtin:"):
+        return asked.prompts
+    beside = locate(asked.prompts, root)
+    return str(beside if beside.exists() else locate(asked.prompts, Path()))
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,344 @@
+"""From made-up rollouts with planted truth to the report, its findings and its pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runtime.fabricated import GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
+from tiltc.plan import Interval, PlanConcept
+from tiltc.spec import Concept
+from tiltc_runtime.assess import Answers, Trial, assess
+from tiltc_runtime.prompts import Prompt
+from tiltc_runtime.report import Report, figures, write_report
+from tiltc_runtime.report.marks import marks
+from tiltc_runtime.report.model import ConceptOutcome, ForecastPoint, Mark, SampleText
+from tiltc_runtime.report.page import pieces, render_html, render_markdown
+from tiltc_runtime.report.plots import axis, level_plot, nice_step, scatter_plot, shift_plot
+from tiltc_runtime.rollouts import Rollout
+
+POLICIES = ("start", "plain", "tilted")
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    return fabricated_trial()
+
+
+@pytest.fixture(scope="module")
+def report(trial: Trial) -> Report:
+    return assess(trial)[0]
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> str:
+    return render_html(report)
+
+
+def concept(report: Report, name: str) -> ConceptOutcome:
+    return next(c for c in report.concepts if c.name == name)
+
+
+def test_planted_rates_are_recovered(report: Report) -> None:
+    """Every rate's interval holds the rate that was planted."""
+    for name, planted in RATES.items():
+        levels = concept(report, name).rates
+        assert levels is not None
+        for policy, rate in zip(POLICIES, planted, strict=True):
+            found: Interval = getattr(levels, policy)
+            assert found.low <= rate <= found.high, (name, policy)
+
+
+def test_verdicts_follow_the_planted_rates(report: Report) -> None:
+    """What was suppressed, left alone and kept is called that."""
+    verdicts = {c.name: c.verdict for c in report.concepts if c.verb}
+    assert verdicts == {"flattery": "suppressed", "std.style.bold": "no effect", "std.style.list": "kept"}
+
+
+def test_findings_say_what_needs_a_reaction(trial: Trial) -> None:
+    """The signal without effect is reported, with its numbers; the others are not."""
+    report, found = assess(trial)
+    assert [(d.code, d.primary.text) for d in found] == [("T601", "suppress: std.style.bold")]
+    assert [f.code for f in report.findings] == ["T601"]
+    assert any("tilted minus plain: 0.0 points" in note for note in report.findings[0].notes)
+
+
+def test_realised_shifts_recover_the_planted_ones(report: Report) -> None:
+    """Nearly all intervals of realised shifts hold the planted shift, which is a third of the simulated forecast."""
+    rows = {row.name: row for row in fabricated_plan().forecast}
+    held = [
+        p.realised_tilted.low <= true_shift(rows[p.name], "tilted") <= p.realised_tilted.high for p in report.points
+    ]
+    assert len(held) == len(RATES) + len(LIBRARY) + GROUPS
+    assert np.mean(held) > 0.88
+
+
+def test_the_forecast_that_is_true_wins(report: Report) -> None:
+    """Realised shifts follow the simulated forecast here, and the report says so with the right slope."""
+    tests = {(t.forecast, t.shift): t for t in report.forecasts}
+    assert set(tests) == {(f, s) for f in ("first_step", "simulated") for s in ("tilted", "plain", "difference")}
+    best = tests["simulated", "tilted"]
+    assert best.slope == pytest.approx(1 / 3, abs=0.05)
+    assert best.noise_ceiling is not None
+    assert best.r2.value == pytest.approx(best.noise_ceiling.value, abs=0.1)
+    assert best.permutation_p < 0.01
+    assert report.better is not None
+    assert report.better.forecast == "simulated"
+
+
+def test_collateral_holds_what_nobody_named_by_size(report: Report) -> None:
+    """Named concepts are no collateral; the rest is sorted, with q no smaller than p."""
+    assert {row.name for row in report.collateral}.isdisjoint(RATES)
+    assert len(report.collateral) == len(LIBRARY) + GROUPS
+    sizes = [abs(row.shift.value) for row in report.collateral]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(row.q >= row.p for row in report.collateral)
+
+
+def test_a_planted_side_effect_is_found(trial: Trial) -> None:
+    """A library concept that moves by half an sd is T606 and comes first."""
+    tilted = trial.answers["tilted"]
+    moved = {**tilted.scored.score, "std.emoji": tilted.scored.score["std.emoji"] + 0.5}
+    report, found = assess(with_scores(trial, moved))
+    assert report.collateral[0].name == "std.emoji"
+    assert report.collateral[0].q < 0.001
+    assert "T606" in [d.code for d in found]
+
+
+def with_scores(trial: Trial, score: dict[str, np.ndarray]) -> Trial:
+    tilted = trial.answers["tilted"]
+    scored = type(tilted.scored)(tilted.scored.present, score, tilted.scored.degenerate)
+    answers = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, scored)}
+    return Trial(trial.plan, trial.verify, trial.prompts, answers)
+
+
+def test_an_unrelated_forecast_is_called_chance(trial: Trial) -> None:
+    """When shifts have nothing to do with the forecast, T607 says so."""
+    rng = np.random.default_rng(1)
+    start = trial.answers["start"].scored.score
+    unrelated = {name: start[name] + rng.normal(0, 0.3) + 0.3 * rng.normal(size=len(trial.prompt)) for name in start}
+    _, found = assess(with_scores(trial, unrelated))
+    assert "T607" in [d.code for d in found]
+
+
+def test_loops_are_reported(trial: Trial) -> None:
+    """A policy that stopped writing text is T608."""
+    tilted = trial.answers["tilted"]
+    looping = type(tilted.scored)(tilted.scored.present, tilted.scored.score, np.arange(len(trial.prompt)) % 3 == 0)
+    answers = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, looping)}
+    _, found = assess(Trial(trial.plan, trial.verify, trial.prompts, answers))
+    assert "T608" in [d.code for d in found]
+
+
+def test_without_a_baseline_the_report_says_less() -> None:
+    """No plain column, no recovery, and a suppress that stayed put is not measurable."""
+    report, found = assess(fabricated_trial(baseline=False))
+    assert not report.has_baseline
+    assert {t.shift for t in report.forecasts} == {"tilted"}
+    assert concept(report, "flattery").verdict == "not measurable"
+    assert concept(report, "flattery").recovery is None
+    assert "T605" in [d.code for d in found]
+    page = render_html(report)
+    assert "There is no baseline run" in page
+    assert "Tilted − start" in page
+    assert "no baseline run" in render_markdown(report)
+
+
+def test_a_gate_decides_which_rollouts_count(trial: Trial) -> None:
+    """A gated signal is judged on prompts that express its gate, and not at all when none does."""
+    gate = PlanConcept(
+        name="topic", role="gate", status="resolved", readout="detector",
+        definition=Concept(about="Some questions.", pattern=r"Question 1\d\b", reads="prompt"),
+    )  # fmt: skip
+    report = assess(gated(trial, gate))[0]
+    assert concept(report, "flattery").rollouts == 20
+    assert concept(report, "flattery").when == "topic"
+    never = gate.model_copy(update={"definition": Concept(about="None.", words=("zebra",), reads="prompt")})
+    report, found = assess(gated(trial, never))
+    assert concept(report, "flattery").verdict == "not measurable"
+    assert ("T605", "suppress: flattery when topic") in [(d.code, d.primary.text) for d in found]
+    render_html(report)
+    render_markdown(report)
+
+
+def gated(trial: Trial, gate: PlanConcept) -> Trial:
+    forecast = tuple(r.model_copy(update={"when": "topic"}) if r.name == "flattery" else r for r in trial.plan.forecast)
+    plan = trial.plan.model_copy(update={"concepts": (*trial.plan.concepts, gate), "forecast": forecast})
+    return Trial(plan, trial.verify, trial.prompts, trial.answers)
+
+
+def test_the_report_is_the_same_twice_and_reads_back(report: Report, tmp_path: Path) -> None:
+    """Same rollouts, same bytes; report.json is the whole report."""
+    again = assess(fabricated_trial())[0]
+    write_report(report, tmp_path / "a")
+    write_report(again, tmp_path / "b")
+    for name in ("report.json", "report.md", "report.html"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    text = (tmp_path / "a" / "report.json").read_text(encoding="utf-8")
+    assert Report.model_validate_json(text) == report
+    assert json.loads(text)["settings"]["rollouts"] == 240
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes, and unclosed or misplaced ones."""
+
+    VOID = frozenset({"meta", "link", "br", "input", "img", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def parsed(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    return tags
+
+
+def test_the_page_is_well_formed_and_has_unique_ids(page: str) -> None:
+    """Every tag is closed where it should be, and every reference leads to an id."""
+    tags = parsed(page)
+    assert not tags.open
+    ids = [a["id"] for _, a in tags.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for _, attributes in tags.tags:
+        for reference in re.split(r"\s+", attributes.get("aria-labelledby") or ""):
+            assert not reference or reference in ids
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    """No attribute names another place, and the page's own policy forbids it."""
+    tags = parsed(page)
+    for tag, attributes in tags.tags:
+        for name in ("src", "href", "action", "srcset", "poster", "data"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:,")), (tag, name, value)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_everything_can_be_read_without_seeing_it(page: str) -> None:
+    """Tables have captions and scoped heads, figures a title and a description, inputs a label, the page a language."""
+    tags = parsed(page).tags
+    count = {tag: sum(t == tag for t, _ in tags) for tag in ("table", "caption", "svg", "desc", "input")}
+    assert count["table"] == count["caption"] > 3
+    assert all(a.get("scope") in ("col", "row") for t, a in tags if t == "th")
+    assert count["svg"] == count["desc"] == sum(t == "svg" and a.get("role") == "img" for t, a in tags)
+    assert len(re.findall(r"<label>[^<]*<input", page)) == count["input"] > 2
+    assert ("html", {"lang": "en"}) in tags
+
+
+def test_what_a_model_wrote_stays_text(trial: Trial) -> None:
+    """Markup, scripts and control characters in prompts and rollouts do nothing to the page."""
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(1)> & \x1b[31m"
+    answers = {
+        policy: Answers(a.digest, [Rollout(r.prompt, r.sample, hostile, 3, True) for r in a.rollouts], a.scored)
+        for policy, a in trial.answers.items()
+    }
+    prompts = tuple(Prompt(({"role": "user", "content": f"{hostile} {i}"},)) for i in range(len(trial.prompts)))
+    page = render_html(assess(Trial(trial.plan, trial.verify, prompts, answers))[0])
+    tags = [tag for tag, _ in parsed(page).tags]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_pages_hold_every_number_they_should(report: Report, page: str) -> None:
+    """All concepts and groups are on the page, and the levels of the signals in the Markdown."""
+    for row in report.points:
+        assert row.name in page
+    markdown = render_markdown(report)
+    flattery = concept(report, "flattery")
+    assert flattery.rates is not None
+    assert f"{100 * flattery.rates.tilted.value:.1f}%" in markdown
+    assert "**suppressed**" in markdown
+
+
+def test_marks_show_what_the_detector_counted() -> None:
+    """Matches of the pattern and the bold words are marked where they stand, without overlap."""
+    concepts = [c for c in fabricated_plan().concepts if c.role == "declared"]
+    text = "Great question! Air **scatters** light."
+    found = marks(concepts, text)
+    assert [(text[m.start : m.end], m.concept) for m in found] == [
+        ("Great question", "flattery"), ("**scatters**", "std.style.bold"),
+    ]  # fmt: skip
+    assert marks(concepts, "Nothing to see.") == ()
+
+
+def test_lexicon_marks_follow_the_detectors_rules() -> None:
+    """Whole words in any case, spaces of any width, either apostrophe."""
+    words = (
+        fabricated_plan()
+        .concepts[0]
+        .model_copy(update={"definition": Concept(about="w", words=("don't worry", "sorry"))})
+    )
+    text = "SORRY, don’t\nworry; sorrynot."
+    assert [text[m.start : m.end] for m in marks([words], text)] == ["SORRY", "don’t\nworry"]
+
+
+def test_pieces_put_the_text_back_together() -> None:
+    """Marked and unmarked runs are the whole text in order."""
+    sample = SampleText(text="ab cd ef", marks=(Mark(start=0, end=2, concept="x"), Mark(start=6, end=8, concept="y")))
+    assert pieces(sample) == [("ab", "x"), (" cd ", ""), ("ef", "y")]
+
+
+def test_axes_hold_all_values_and_have_round_ticks() -> None:
+    """Positions grow with values, zero is on the axis, and ticks are 1, 2 or 5 times a power of ten."""
+    scale = axis([-0.13, 0.42], 0, 100)
+    assert scale.at(-0.13) > 0
+    assert scale.at(0.42) < 100
+    assert scale.at(-0.13) < scale.at(0.0) < scale.at(0.42)
+    assert scale.ticks() == pytest.approx([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4])
+    for width in (0.003, 0.7, 12.0, 9e4):
+        assert f"{nice_step(width, 5):.0e}"[0] in "125"
+
+
+def test_figures_place_larger_values_further(report: Report) -> None:
+    """In every figure the order of positions is the order of numbers."""
+    levels = level_plot(report.concepts, "rate")
+    assert levels is not None
+    flattery = next(row for row in levels.rows if row.name == "flattery")
+    at = {dot.policy: dot.x for dot in flattery.dots}
+    assert at["start"] < at["tilted"] < at["plain"]
+    assert [row.verb is not None for row in levels.rows[:4]] == [True, True, True, False]
+    scatter = scatter_plot(report.points, "simulated", 0.3)
+    by_name: dict[str, ForecastPoint] = {p.name: p for p in report.points}
+    ordered = sorted(scatter.points, key=lambda p: p.x)
+    assert [by_name[p.name].simulated_tilted for p in ordered] == sorted(p.simulated_tilted for p in report.points)
+    collateral = shift_plot(report.collateral, 0.05)
+    assert collateral is not None
+    assert all(
+        (row.x > collateral.zero) == (r.shift.value > 0)
+        for row, r in zip(collateral.rows, report.collateral, strict=False)
+    )
+
+
+def test_numbers_are_written_as_people_read_them() -> None:
+    """Rates in percent, their differences in points, scores in sd, minus signs that are minus signs."""
+    value = Interval(value=-0.068, low=-0.112, high=-0.024)
+    assert figures.level(Interval(value=0.151, low=0.1, high=0.2), "rate") == "15.1%"
+    assert figures.shift(value, "rate") == "−6.8 points (−11.2 to −2.4)"
+    assert figures.shift(value, "score") == "−0.07 sd (−0.11 to −0.02)"
+    assert figures.recovery(None) == "not defined"
+    assert figures.signed(-0.0001) == "0.00"
+    assert figures.brief(5e-6) == "5e-6"
