@@ -56,8 +56,13 @@ format: $(READY) ## put the sources in order
 schemas: $(READY) ## write schemas/*.json from the types
 	$(BIN)/tiltc schema --write schemas
 
-bench: $(READY) ## run what is in benchmarks/
-	@for script in benchmarks/*.py; do echo "== $$script"; $(OFFLINE) $(BIN)/python $$script || exit 1; done
+bench: $(READY) ## list the benchmarks, or run one: make bench NAME=lint_latency ARGS='--starts 20'
+ifdef NAME
+	$(OFFLINE) $(BIN)/python -m benchmarks.$(NAME) $(ARGS)
+else
+	@for script in benchmarks/*.py; do \
+		printf '  %-20s %s\n' "$$(basename $$script .py)" "$$(sed -n '1s/^"""//p' $$script)"; done
+endif
 
 clean: ## remove what the other targets made, the environment included
 	rm -rf $(VENV) demo dist build .tiltc .pytest_cache .ruff_cache .hypothesis

@@ -95,8 +95,8 @@ def main() -> int:
     from tiltc.canonical import sha256_text
     from tiltc.detectors import present
     from tiltc.fit import Labelled
-    from tiltc.std import concepts
     from tiltc.stats import halves
+    from tiltc.std import concepts
     from tiltc_runtime.activations import read_texts
     from tiltc_runtime.loading import load_model
     from tiltc_runtime.sae import load_sae
@@ -111,7 +111,11 @@ def main() -> int:
         label = np.array([bool(r["label"]) for r in rows])
         activations = reading.max.tocsc()
         seen.append((rows, activations, reading.residuals, half))
-        results.append(measure(name, Labelled(activations, reading.residuals.astype(float), label, half), [r["response"] for r in rows]))
+        results.append(
+            measure(
+                name, Labelled(activations, reading.residuals.astype(float), label, half), [r["response"] for r in rows]
+            )
+        )
     from scipy import sparse
 
     for name in BY_DETECTOR:

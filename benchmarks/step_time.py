@@ -91,6 +91,8 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="train all weights instead of adapters")
     parser.add_argument("--limit", type=float, default=1.05)
     args = parser.parse_args()
+    if not args.model:
+        torch.set_num_threads(1)  # tiny matrices only wait for each other's threads
     with tempfile.TemporaryDirectory() as folder:
         place = model_folder(args.model) if args.model else tiny_model_folder(Path(folder) / "model")
         train = Train(batch_size=args.batch_size, lora=None if args.full else Lora())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import importlib.util
 import io
 import re
 import subprocess
+import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tiltc.cli import main
+from tiltc.cli import RUNTIME, main
 
 ROOT = Path(__file__).parent.parent
 PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / ".github").glob("*.md"))]
@@ -50,7 +54,7 @@ def snippets(page: str) -> list[str]:
 
 def words_after(command: str, page: str) -> set[str]:
     """The first word after `command` in each snippet that starts with it."""
-    matches = (re.match(rf"{command} ([a-z-]+)", snippet) for snippet in snippets(page))
+    matches = (re.match(rf"{command} ([a-z][a-z-]*)", snippet) for snippet in snippets(page))
     return {match[1] for match in matches if match}
 
 
@@ -78,6 +82,24 @@ def test_the_readmes_two_commands_are_targets() -> None:
     for target in ("demo", "test"):
         assert f"\n    make {target} " in readme
         assert re.search(rf"^{target}: \$\(READY\) ## ", makefile, re.MULTILINE)
+
+
+def test_every_step_of_the_demo_is_a_command() -> None:
+    """The commands that `make demo` runs have verbs, and flags that these verbs take."""
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "tools" / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    demo = importlib.util.module_from_spec(spec)
+    sys.modules["demo"] = demo
+    spec.loader.exec_module(demo)
+    steps = demo.steps("specs/examples/planted.yaml", "demo")
+    assert [step.arguments[0] for step in steps] == ["lint", "harvest", "compile", "run", "run", "verify"]
+    for step in steps:
+        package = "tiltc_runtime" if step.arguments[0] in RUNTIME else "tiltc"
+        verb = importlib.import_module(f"{package}.verbs.{step.arguments[0]}").VERB
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        verb.add_arguments(parser)
+        parser.parse_args(step.arguments[1:])
 
 
 def test_ci_runs_what_the_readme_says() -> None:

@@ -33,7 +33,10 @@ def steps(spec: str, into: str) -> tuple[Step, ...]:
         Step("compile: resolve, check, solve, write the plan", ("compile", spec, "-o", plan, "--store", store)),
         Step("train on the data as it is, for comparison", ("run", plan, "--plain", "-o", plain)),
         Step("train with the plan", ("run", plan, "-o", tilted)),
-        Step("verify: sample, measure, compare with the forecast", ("verify", tilted, "--baseline", plain)),
+        Step(
+            "verify: sample, measure, compare with the forecast",
+            ("verify", tilted, "--baseline", plain, "--store", store),
+        ),
     )
 
 

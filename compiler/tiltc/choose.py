@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tiltc.diagnostics import Diagnostics, Label
+from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.resolved import CheckedSpec, ResolvedSignal
 from tiltc.solve import REWARD, REWEIGHT, Problem, Solution, drop, effective_sample, tilt
 from tiltc.spec import Amplify, Budget, Keep, Suppress
@@ -111,7 +111,9 @@ def _band(signal: ResolvedSignal) -> Band:
         target = ask.to.sd
     else:
         target = (ask.to.times or 0.0) * today
-    return Band(signal, target, max(ask.within * abs(today), floor if isinstance(ask, Keep) else min(floor, 0.05 * abs(today))))
+    return Band(
+        signal, target, max(ask.within * abs(today), floor if isinstance(ask, Keep) else min(floor, 0.05 * abs(today)))
+    )
 
 
 def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int, tuple[Built, str]]:
@@ -173,7 +175,9 @@ def _run(
     strength |= {b.signal.index: _by_hand(b) for b in by_hand}
     _apply(mechanism, problem, solution, state)
     for band in [*active, *[b for b in held if strength[b.signal.index] and b not in settled]]:
-        state.done = [d for d in state.done if d.band is not band] + [_decision(band, mechanism, strength, assigned, solution)]
+        state.done = [d for d in state.done if d.band is not band] + [
+            _decision(band, mechanism, strength, assigned, solution)
+        ]
     for band in by_hand:
         _missed(spec_file, band, state, found)
 
@@ -204,13 +208,15 @@ def _decision(
 ) -> Decision:
     if mechanism == "filter":
         rows = (solution.factor == 0) & (band.signal.gap != 0)
-        return Decision(band, mechanism, float(rows.sum()), assigned.get(band.signal.index, ("", "held at its target"))[1], rows)
+        return Decision(
+            band, mechanism, float(rows.sum()), assigned.get(band.signal.index, ("", "held at its target"))[1], rows
+        )
     size = strength[band.signal.index]
     because = assigned.get(band.signal.index, ("", "compensates what the other signals would drag along"))[1]
     return Decision(band, mechanism, size, because, (band.signal.gap != 0) & (size != 0))
 
 
-def _place(spec_file: SpecFile, band: Band):  # noqa: ANN202
+def _place(spec_file: SpecFile, band: Band) -> Span:
     return spec_file.at(("signals", band.signal.index, band.signal.verb))
 
 
@@ -219,7 +225,11 @@ def _infeasible(
 ) -> None:
     clash = [solving[i] for i in solution.certificate] or solving
     first = next((b for b in clash if not isinstance(b.signal.ask, Keep)), clash[0])
-    others = [Label(_place(spec_file, b), f"with `{b.signal.verb}: {b.signal.concept.plan.name}`") for b in clash if b is not first]
+    others = [
+        Label(_place(spec_file, b), f"with `{b.signal.verb}: {b.signal.concept.plan.name}`")
+        for b in clash
+        if b is not first
+    ]
     name = first.signal.concept.plan.name
     if mechanism == "filter":
         found.add(
@@ -242,8 +252,17 @@ def _infeasible(
         )
         return
     notes = [_line(b) for b in clash] + _correlation(clash)
-    notes.append(f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for the clash")
-    found.add("T401", _place(spec_file, first), f"no {mechanism} plan settles `{name}` as asked", labels=others, notes=notes, helps=["widen `within`, ask for less with `to:`, or gate one: `when:`"])
+    notes.append(
+        f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for the clash"
+    )
+    found.add(
+        "T401",
+        _place(spec_file, first),
+        f"no {mechanism} plan settles `{name}` as asked",
+        labels=others,
+        notes=notes,
+        helps=["widen `within`, ask for less with `to:`, or gate one: `when:`"],
+    )
 
 
 def _sides(band: Band) -> tuple[int, int]:
@@ -261,7 +280,9 @@ def _correlation(clash: list[Band]) -> list[str]:
     if len(clash) != 2:
         return []
     a, b = clash[0].signal.gap, clash[1].signal.gap
-    return [f"gaps correlate at {float(np.corrcoef(a, b)[0, 1]):.2f} over {len(a)} pairs"] if a.any() and b.any() else []
+    return (
+        [f"gaps correlate at {float(np.corrcoef(a, b)[0, 1]):.2f} over {len(a)} pairs"] if a.any() and b.any() else []
+    )
 
 
 def _missed(spec_file: SpecFile, band: Band, state: _State, found: Diagnostics) -> None:
@@ -286,8 +307,16 @@ def _spend(spec_file: SpecFile, state: _State, found: Diagnostics) -> None:
             "T403",
             spec_file.at(("budget", "effective_sample")),
             f"the plan leaves an effective sample of {reached:.0%}, the budget asks for {least:.0%}",
-            helps=[f"a budget of {np.floor(reached * 100):.0f}% would allow it", "widen `within` or ask for less with `to:`"],
+            helps=[
+                f"a budget of {np.floor(reached * 100):.0f}% would allow it",
+                "widen `within` or ask for less with `to:`",
+            ],
         )
     large = float((np.abs(state.offset) > SATURATED).mean())
     if large > 0.01:
-        found.add("T406", spec_file.at(("signals",)), f"{large:.0%} of the pairs get an offset beyond {SATURATED:g} logits", notes=[f"largest: {np.abs(state.offset).max():.1f}"])
+        found.add(
+            "T406",
+            spec_file.at(("signals",)),
+            f"{large:.0%} of the pairs get an offset beyond {SATURATED:g} logits",
+            notes=[f"largest: {np.abs(state.offset).max():.1f}"],
+        )

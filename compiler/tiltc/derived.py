@@ -51,7 +51,11 @@ class Derived:
             return value
 
     def _path(self, key: object, ending: str) -> Path | None:
-        return None if self.folder is None else self.folder / f"{sha256_text(canonical_json([VERSION, key]))[:32]}.{ending}"
+        return (
+            None
+            if self.folder is None
+            else self.folder / f"{sha256_text(canonical_json([VERSION, key]))[:32]}.{ending}"
+        )
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         """Best effort: a full or read-only disk costs time, not the compile."""

@@ -82,7 +82,9 @@ class Diagnostics:
 
     def __iter__(self) -> Iterator[Diagnostic]:
         unique = dict.fromkeys(self.found)
-        return iter(sorted(unique, key=lambda d: (d.primary.span is None, d.primary.span or Span("", 0, 0, 0, 0), d.code)))
+        return iter(
+            sorted(unique, key=lambda d: (d.primary.span is None, d.primary.span or Span("", 0, 0, 0, 0), d.code))
+        )
 
     def __len__(self) -> int:
         return len(dict.fromkeys(self.found))

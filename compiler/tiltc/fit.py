@@ -14,8 +14,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import minimize, nnls
 
-from tiltc.groups import make_group, saturate, scales
-from tiltc.plan import Detection, Group
+from tiltc.groups import make_group, saturate, scales, width
+from tiltc.plan import Detection, Group, Interval
 from tiltc.stats import auroc
 
 Array = npt.NDArray[np.float64]
@@ -117,11 +117,11 @@ def grow(texts: Labelled, avoid: frozenset[int]) -> tuple[npt.NDArray[np.int64],
 def screen(activations: sparse.csc_matrix, label: Bools, avoid: frozenset[int]) -> npt.NDArray[np.int64]:
     """The features (k,) whose saturated activation differs most between the classes, in pooled sd."""
     fires = np.diff(activations.indptr)
-    full = np.ones(activations.shape[1])
+    full = np.ones(width(activations))
     full[fires > 0] = np.maximum.reduceat(activations.data, activations.indptr[:-1][fires > 0])
-    on = activations @ sparse.diags(1 / np.maximum(full, 1e-9))
+    on = sparse.csc_matrix(activations @ sparse.diags(1 / np.maximum(full, 1e-9)))
     first, second = (np.asarray(on[side].mean(axis=0)).ravel() for side in (label, ~label))
-    square = np.asarray(on.multiply(on).mean(axis=0)).ravel()
+    square = np.asarray(on.power(2).mean(axis=0)).ravel()
     mean = np.asarray(on.mean(axis=0)).ravel()
     contrast = (first - second) / np.sqrt(np.maximum(square - mean**2, 1e-12))
     contrast[fires < FEWEST_FIRINGS] = -np.inf
@@ -185,7 +185,9 @@ def _logistic(x: Array, label: Bools) -> Array:
         value = float((weight * np.logaddexp(0, -margin)).mean() + 0.5 * (ridge * w**2).sum())
         return value, design.T @ slope / len(x) + ridge * w
 
-    return np.asarray(minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x[:-1])
+    return np.asarray(
+        minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x[:-1]
+    )
 
 
 def _score(group: Group, activations: sparse.csc_matrix) -> Array:
@@ -205,9 +207,10 @@ def _measure(tool: str, scores: Array, texts: Labelled) -> Detection:
     )
 
 
-def rounded(interval, digits: int = 6):  # noqa: ANN001, ANN201
+def rounded(interval: Interval, digits: int = 6) -> Interval:
     """The same interval at the precision that plans are written with."""
-    return type(interval)(**{k: float(f"{getattr(interval, k):.{digits}g}") for k in ("value", "low", "high")})
+    value, low, high = (float(f"{v:.{digits}g}") for v in (interval.value, interval.low, interval.high))
+    return Interval(value=value, low=low, high=high)
 
 
 def _area(scores: Array, label: Bools) -> float:

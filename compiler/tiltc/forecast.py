@@ -49,8 +49,7 @@ def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     """One row for every declared, library and discovered concept."""
     cols = columns(solved)
     cluster = solved.checked.resolved.pairs.cluster
-    plain = _first_step(cols.gaps, np.ones(len(cols.gaps)), cluster)
-    tilted = _first_step(cols.gaps, solved.factor, cluster)
+    plain, tilted = _first_step(cols.gaps, solved.factor, cluster)
     shift_plain, shift_tilted = simulate(cols.gaps, solved)
     bands = {b.signal.concept.plan.name: b for b in solved.bands}
     rows: list[ForecastRow] = []
@@ -72,13 +71,15 @@ def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     return tuple(rows)
 
 
-def _first_step(gaps: Array, factor: Array, cluster: npt.NDArray[np.int64]) -> list[Interval]:
-    contributions = gaps * factor[:, None]
+def _first_step(gaps: Array, factor: Array, cluster: npt.NDArray[np.int64]) -> tuple[list[Interval], list[Interval]]:
+    """g without and with the plan, from the same bootstrap draws."""
+    contributions = np.hstack([gaps, gaps * factor[:, None]])
     low, high = bootstrap_means(contributions, cluster, SEED)
-    return [
+    intervals = [
         Interval(value=_round(v), low=_round(a), high=_round(b))
         for v, a, b in zip(contributions.mean(0), low, high, strict=True)
     ]
+    return intervals[: gaps.shape[1]], intervals[gaps.shape[1] :]
 
 
 def simulate(gaps: Array, solved: Solved) -> tuple[Array, Array]:

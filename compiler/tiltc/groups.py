@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -17,6 +19,16 @@ FIRES_IN = (0.02, 0.90)
 MOST_FEATURES, MOST_GROUPS = 768, 64
 #: the activation at which a feature counts as fully on: this quantile of its nonzero maxima
 FULL_AT = 0.9
+
+
+def count_texts(activations: sparse.csc_matrix) -> int:
+    """Number of texts."""
+    return int(cast("tuple[int, int]", activations.shape)[0])
+
+
+def width(activations: sparse.csc_matrix) -> int:
+    """Number of features."""
+    return int(cast("tuple[int, int]", activations.shape)[1])
 
 
 def scales(activations: sparse.csc_matrix, features: npt.NDArray[np.int64]) -> Array:
@@ -48,7 +60,8 @@ def make_group(features: npt.NDArray[np.int64], weight: Array, activations: spar
     scale = scales(activations, features)
     raw = saturate(activations, features, scale) @ weight
     members = tuple(
-        Member(feature=int(f), weight=_round(w), scale=_round(s)) for f, w, s in zip(features, weight, scale, strict=True)
+        Member(feature=int(f), weight=_round(w), scale=_round(s))
+        for f, w, s in zip(features, weight, scale, strict=True)
     )
     return Group(members=members, mean=_round(float(raw.mean())), sd=_round(max(float(raw.std()), 1e-6)))
 
@@ -60,14 +73,15 @@ def _round(value: float) -> float:
 
 def discover(activations: sparse.csc_matrix) -> tuple[Discovered, ...]:
     """Groups of features that fire in the same responses: average linkage on 1 - phi of binarised firing."""
-    fired = activations > 0
-    share = np.asarray(fired.mean(axis=0)).ravel()
+    shape = (count_texts(activations), width(activations))
+    fired = sparse.csc_matrix((activations.data > 0, activations.indices, activations.indptr), shape)
+    share = np.asarray(fired.astype(np.float64).mean(axis=0)).ravel()
     usable = np.flatnonzero((share >= FIRES_IN[0]) & (share <= FIRES_IN[1]))
     if len(usable) < 2:
         return ()
     spread = share[usable] * (1 - share[usable])
     chosen = np.sort(usable[np.argsort(-spread, kind="stable")[:MOST_FEATURES]])
-    phi = _phi(fired[:, chosen].astype(np.float64), share[chosen])
+    phi = _phi(sparse.csc_matrix(fired[:, chosen].astype(np.float64)), share[chosen])
     distance = np.round(1 - phi[np.triu_indices(len(chosen), 1)], 9)
     labels = fcluster(linkage(distance, "average"), min(MOST_GROUPS, len(chosen)), "maxclust")
     members = [chosen[labels == label] for label in np.unique(labels)]
@@ -80,6 +94,6 @@ def discover(activations: sparse.csc_matrix) -> tuple[Discovered, ...]:
 
 def _phi(fired: sparse.csc_matrix, share: Array) -> Array:
     """Pearson correlation of the firing indicators (k, k)."""
-    together = np.asarray((fired.T @ fired).todense()) / fired.shape[0]
+    together = np.asarray((fired.T @ fired).todense()) / count_texts(fired)
     sd = np.sqrt(share * (1 - share))
     return np.clip((together - np.outer(share, share)) / np.outer(sd, sd), -1, 1)

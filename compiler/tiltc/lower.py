@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 DIGITS = 9
 
 
-def lower(spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tuple[Allowed, ...]) -> tuple[Plan, pa.Table]:
+def lower(
+    spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tuple[Allowed, ...]
+) -> tuple[Plan, pa.Table]:
     """The plan and its `rows.parquet` table, digests filled in."""
     rows = _rows(solved)
     spec = spec_file.spec
@@ -88,7 +90,11 @@ def _digits(value: float) -> float:
 
 
 def _rows(solved: Solved) -> pa.Table:
-    weight = np.where(solved.keep, solved.weight / solved.weight[solved.keep].mean(), 0.0) if solved.keep.any() else solved.weight
+    weight = (
+        np.where(solved.keep, solved.weight / solved.weight[solved.keep].mean(), 0.0)
+        if solved.keep.any()
+        else solved.weight
+    )
     return pa.table(
         {
             "row_id": pa.array(solved.checked.resolved.pairs.row_ids, pa.string()),

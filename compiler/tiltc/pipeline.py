@@ -60,4 +60,3 @@ def compile_spec(
     found, used = apply_allows(spec_file, found, JUDGED)
     allowed = tuple(Allowed(code=a.code, because=a.because) for a in used)
     return lower(spec_file, solved, evidence.manifest, allowed), found
-

@@ -12,14 +12,15 @@ from pydantic import BaseModel
 from scipy import sparse
 
 from tiltc import detectors
-from tiltc.canonical import digest
+from tiltc.canonical import sha256_text
 from tiltc.derived import Derived
-from tiltc.diagnostics import Diagnostics, Label
-from tiltc.fit import Labelled, resolve_group, rounded
-from tiltc.groups import discover, group_score, make_group
+from tiltc.diagnostics import Diagnostics, Span
+from tiltc.fit import Detector, Labelled, resolve_group, rounded
+from tiltc.groups import discover, group_score, make_group, width
 from tiltc.plan import Detection, Discovered, Group, Interval, PlanConcept, Preference, Status
 from tiltc.readout import detector_readout
 from tiltc.resolved import Measured, Pairs, ResolvedSignal, ResolvedSpec
+from tiltc.spec import Amplify, Concept, Keep, Suppress
 from tiltc.stats import benjamini_hochberg, clusters, halves, length_controlled_effect, mean_effect
 
 if TYPE_CHECKING:
@@ -81,14 +82,16 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
         return None, found
     library = _library(world, spec_file, set(wanted))
     groups = derived_groups(world)
-    gaps = np.column_stack([_gap(world, group_score(g.group, world.responses)) for g in groups] or [np.zeros((len(world.prompts), 0))])
+    gaps = np.column_stack(
+        [_gap(world, group_score(g.group, world.responses)) for g in groups] or [np.zeros((len(world.prompts), 0))]
+    )
     measured = _judge([m for m in declared.values() if m], library, gaps, world)
     by_name = {m.plan.name: m for m in measured}
     signals = tuple(
         _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world)
         for i, ask in enumerate(spec.signals)
     )
-    _report(spec_file, signals, declared, found)
+    _report(spec_file, signals, found)
     resolved = ResolvedSpec(
         pairs=world.pairs,
         signals=signals,
@@ -116,7 +119,7 @@ def _read(evidence: Evidence, derived: Derived) -> _World:
         length_gap=length_gap,
         cut_share=float(cut[usable].mean()) if usable.any() else 0.0,
     )
-    stacked = sparse.vstack([evidence.matrix("chosen", "max"), evidence.matrix("rejected", "max")]).tocsc()
+    stacked = sparse.csc_matrix(sparse.vstack([evidence.matrix("chosen", "max"), evidence.matrix("rejected", "max")]))
     residuals = np.concatenate([evidence.residuals("chosen"), evidence.residuals("rejected")]).astype(np.float64)
     texts = {k: tuple(column[k]) for k in ("chosen", "rejected", "prompt")}
     return _World(evidence, derived, pairs, stacked, texts["chosen"], texts["rejected"], texts["prompt"], residuals)
@@ -148,7 +151,12 @@ def _measure(
     concept = definition.concept
     at = spec_file.at(route)
     if concept.kind in ("contrast", "label"):
-        found.add("T204", at, f"`{name}` is defined by `{concept.kind}`", helps=["define it by `pattern`, `words`, `surface` or `examples`"])
+        found.add(
+            "T204",
+            at,
+            f"`{name}` is defined by `{concept.kind}`",
+            helps=["define it by `pattern`, `words`, `surface` or `examples`"],
+        )
         return None
     try:
         fitted = _fitted(world, definition)
@@ -156,16 +164,23 @@ def _measure(
         found.add("T208", at, f"the pattern of `{name}` ran for more than {slow.seconds:g} s on one text")
         return None
     if fitted is None:
-        found.add("T209", at, f"the contrast set of `{name}` is not in the evidence", helps=["run `tiltc harvest` on this spec again"])
+        found.add(
+            "T209",
+            at,
+            f"the contrast set of `{name}` is not in the evidence",
+            helps=["run `tiltc harvest` on this spec again"],
+        )
         return None
     readout = _readout(concept, asked, fitted)
+    if readout is None and role == "library":
+        return None
     if readout is None:
-        _unresolved(spec_file, name, fitted, at, found, world)
+        _unresolved(spec_file, name, fitted, at, found)
         return None
     return _measured(world, definition, role, readout, fitted)
 
 
-def _readout(concept, asked: str | None, fitted: Fitted) -> Literal["sae", "detector"] | None:  # noqa: ANN001
+def _readout(concept: Concept, asked: str | None, fitted: Fitted) -> Literal["sae", "detector"] | None:
     """Which readout a concept gets: what was asked for, the SAE group where it detects, nothing otherwise."""
     if concept.surface == "length" or asked == "detector":
         return "detector" if detectors.has_detector(concept) else None
@@ -179,10 +194,14 @@ def _fitted(world: _World, definition: Definition) -> Fitted | None:
     concept = definition.concept
     if concept.kind == "features":
         features = np.array(sorted(concept.features or ()), dtype=np.int64)
-        inside = features[features < world.responses.shape[1]]
+        inside = features[features < width(world.responses)]
         rows = world.responses[world.both]
         fires = np.diff(rows[:, inside].indptr) > 0 if len(inside) else np.array([], dtype=bool)
-        group = make_group(inside[fires], np.full(int(fires.sum()), 1 / max(int(fires.sum()), 1)), rows) if fires.any() else None
+        group = (
+            make_group(inside[fires], np.full(int(fires.sum()), 1 / max(int(fires.sum()), 1)), rows)
+            if fires.any()
+            else None
+        )
         return Fitted(group=group, detection=(), rival=None, rival_auroc=0.0, positives=0, texts=rows.shape[0])
     if concept.kind == "examples":
         return _fit_examples(world, definition)
@@ -221,11 +240,11 @@ def _fit_examples(world: _World, definition: Definition) -> Fitted | None:
     if contrast is None:
         return None
     pair = [p or str(i) for i, p in enumerate(contrast.table.column("pair").to_pylist())]
-    from tiltc.canonical import sha256_text
-
-    half = halves(np.array([sha256_text(p) for p in pair]))
+    half = _even_halves(pair)
     label = np.asarray(contrast.labels, dtype=bool)
-    texts = Labelled(contrast.matrix("max").tocsc(), np.asarray(contrast.residuals(), dtype=np.float64), label, half)
+    texts = Labelled(
+        sparse.csc_matrix(contrast.matrix("max")), np.asarray(contrast.residuals(), dtype=np.float64), label, half
+    )
 
     def make() -> Fitted:
         found = resolve_group(texts, world.responses[world.both]) if texts.enough() else None
@@ -234,7 +253,13 @@ def _fit_examples(world: _World, definition: Definition) -> Fitted | None:
     return world.derived.model(["contrast", key], Fitted, make)
 
 
-def _as_fitted(detector, positives: int, texts: int) -> Fitted:  # noqa: ANN001
+def _even_halves(pair: list[str]) -> npt.NDArray[np.bool_]:
+    """Half A of a contrast set: every other pair in the order of their hashes. Small sets can't afford an uneven split."""
+    first = set(sorted(set(pair), key=sha256_text)[::2])
+    return np.array([p in first for p in pair], dtype=bool)
+
+
+def _as_fitted(detector: Detector | None, positives: int, texts: int) -> Fitted:
     if detector is None:
         return Fitted(group=None, detection=(), rival=None, rival_auroc=0.0, positives=positives, texts=texts)
     return Fitted(
@@ -248,16 +273,20 @@ def _as_fitted(detector, positives: int, texts: int) -> Fitted:  # noqa: ANN001
 
 
 def _measured(
-    world: _World, definition: Definition, role: Literal["declared", "library"], readout: Literal["sae", "detector"], fitted: Fitted
+    world: _World,
+    definition: Definition,
+    role: Literal["declared", "library"],
+    readout: Literal["sae", "detector"],
+    fitted: Fitted,
 ) -> Measured:
-    concept, rates, mean, sd = definition.concept, (None, None), 0.0, 1.0
-    n, usable = len(world.prompts), world.pairs.usable
-    if detectors.has_detector(concept):
-        raw = _detector_scores(world, definition)
-        mean, sd = (float(f"{v:.7g}") for v in (raw[world.both].mean(), max(raw[world.both].std(), 1e-6)))
-        if concept.surface != "length":
-            rates = tuple(float(f"{r[usable].mean():.6g}") for r in (raw[:n], raw[n:]))
-    scores = (raw - mean) / sd if readout == "detector" else group_score(fitted.group, world.responses)  # type: ignore[arg-type]
+    concept = definition.concept
+    raw = _detector_scores(world, definition) if detectors.has_detector(concept) else None
+    mean, sd = _moments(raw, world)
+    if readout == "detector" or fitted.group is None:
+        scores = ((raw if raw is not None else np.zeros(len(world.both))) - mean) / sd
+    else:
+        scores = group_score(fitted.group, world.responses)
+    rates = _rates(raw, world) if raw is not None and concept.surface != "length" else (None, None)
     plan = PlanConcept(
         name=definition.name,
         role=role,
@@ -272,6 +301,20 @@ def _measured(
         contrast=_contrast_digest(definition),
     )
     return Measured(plan, _gap(world, scores))
+
+
+def _moments(raw: Array | None, world: _World) -> tuple[float, float]:
+    """Mean and sd of the detector readout over both responses of the usable pairs."""
+    if raw is None:
+        return 0.0, 1.0
+    inside = raw[world.both]
+    return float(f"{inside.mean():.7g}"), float(f"{max(inside.std(), 1e-6):.7g}")
+
+
+def _rates(raw: Array, world: _World) -> tuple[float, float]:
+    """Share of chosen and of rejected responses in which the concept is present."""
+    n, usable = len(world.prompts), world.pairs.usable
+    return float(f"{raw[:n][usable].mean():.6g}"), float(f"{raw[n:][usable].mean():.6g}")
 
 
 def _status(fitted: Fitted, world: _World, readout: str) -> Status:
@@ -294,7 +337,7 @@ def _contrast_digest(definition: Definition) -> str | None:
 
 def _preference(gap: Array, world: _World, rates: tuple[float | None, float | None]) -> Preference:
     usable, pairs = world.pairs.usable, world.pairs
-    cluster = np.unique(pairs.cluster[usable], return_inverse=True)[1]
+    cluster = pairs.usable_cluster
     effect = mean_effect(gap[usable], cluster)
     controlled = length_controlled_effect(gap[usable], pairs.length_gap[usable], cluster)
     first, second = (gap[usable & side].mean() if (usable & side).any() else 0.0 for side in (pairs.half, ~pairs.half))
@@ -325,9 +368,11 @@ def _library(world: _World, spec_file: SpecFile, declared: set[str]) -> tuple[Me
 def _judge(declared: list[Measured], library: tuple[Measured, ...], groups: Array, world: _World) -> list[Measured]:
     """q over everything tested, and the status that follows from it."""
     usable = world.pairs.usable
-    cluster = np.unique(world.pairs.cluster[usable], return_inverse=True)[1]
+    cluster = world.pairs.usable_cluster
     tested = [*declared, *library]
-    p = [m.plan.preference.p for m in tested if m.plan.preference] + [mean_effect(g[usable], cluster).p for g in groups.T]
+    p = [m.plan.preference.p for m in tested if m.plan.preference] + [
+        mean_effect(g[usable], cluster).p for g in groups.T
+    ]
     q = benjamini_hochberg(np.array(p))
     out: list[Measured] = []
     for measured, value in zip(tested, q, strict=False):
@@ -345,20 +390,33 @@ def _gate(
     definition = spec_file.library[name]
     concept = definition.concept
     if not detectors.has_detector(concept):
-        found.add("T207", spec_file.at(route), f"`{name}` is defined by `{concept.kind}`", helps=["define the gate by `pattern` or `words`"])
+        found.add(
+            "T207",
+            spec_file.at(route),
+            f"`{name}` is defined by `{concept.kind}`",
+            helps=["define the gate by `pattern` or `words`"],
+        )
         return None
     present = detectors.present(concept, world.prompts)
-    plan = PlanConcept(name=name, role="gate", definition=concept.model_copy(update={"meta": None}), status="resolved", readout="detector")
+    plan = PlanConcept(
+        name=name,
+        role="gate",
+        definition=concept.model_copy(update={"meta": None}),
+        status="resolved",
+        readout="detector",
+    )
     return Measured(plan, np.zeros(len(present)), np.asarray(present, dtype=bool))
 
 
-def _signal(index: int, ask, concept: Measured, gate: Measured | None, world: _World) -> ResolvedSignal:  # noqa: ANN001
+def _signal(
+    index: int, ask: Suppress | Keep | Amplify, concept: Measured, gate: Measured | None, world: _World
+) -> ResolvedSignal:
     gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
     effect = mean_effect(gap, world.pairs.cluster)
     return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se)
 
 
-def _unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at, found: Diagnostics, world: _World) -> None:  # noqa: ANN001
+def _unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, found: Diagnostics) -> None:
     notes = [f"{fitted.positives} of {fitted.texts} texts show it"]
     sae = next((d for d in fitted.detection if d.tool == "sae"), None)
     if sae is not None:
@@ -369,11 +427,13 @@ def _unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at, found: Diagn
     else:
         notes.append("at least 10 with and 10 without are needed in each half of the data")
     near = difflib.get_close_matches(name, [n for n in spec_file.library if n != name], 3, 0.5)
-    helps = ["give the concept a contrast set: `examples: FILE`"] + ([f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else [])
+    helps = ["give the concept a contrast set: `examples: FILE`"] + (
+        [f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else []
+    )
     found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
 
 
-def _report(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], declared, found: Diagnostics) -> None:  # noqa: ANN001
+def _report(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], found: Diagnostics) -> None:
     for signal in signals:
         plan = signal.concept.plan
         tools = {d.tool: d for d in plan.detection}
@@ -393,7 +453,9 @@ def _report(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], declared, 
                 at,
                 f"the SAE group of `{plan.name}` is a poor reading of it",
                 notes=[f"held-out AUROC: {tool} {_show(d.auroc)}" for tool, d in tools.items()],
-                helps=["read it by its own detector: `readout: detector`"] if detectors.has_detector(plan.definition) else [],
+                helps=["read it by its own detector: `readout: detector`"]
+                if detectors.has_detector(plan.definition)
+                else [],
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,11 @@ class Pairs:
     half: npt.NDArray[np.bool_]
     length_gap: Array
     cut_share: float
+
+    @cached_property
+    def usable_cluster(self) -> npt.NDArray[np.int64]:
+        """Cluster numbers of the usable rows alone, consecutive."""
+        return np.unique(self.cluster[self.usable], return_inverse=True)[1]
 
 
 @dataclass(frozen=True)

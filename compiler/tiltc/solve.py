@@ -138,7 +138,11 @@ def _newton(problem: Problem, link: Link) -> Array:
     gaps, target, tolerance = problem.gaps / scale, problem.target / scale, problem.tolerance / scale
 
     def value(x: Array) -> float:
-        return link.potential(problem.offset + gaps @ x, problem.base) / n + float(target @ x) + float(tolerance @ np.abs(x))
+        return (
+            link.potential(problem.offset + gaps @ x, problem.base) / n
+            + float(target @ x)
+            + float(tolerance @ np.abs(x))
+        )
 
     x = np.zeros(len(target))
     now = value(x)
@@ -214,7 +218,9 @@ def feasibility(problem: Problem, link: Link | None) -> tuple[float, tuple[int, 
 
 
 def _only(problem: Problem, wanted: list[int]) -> Problem:
-    return Problem(problem.gaps[:, wanted], problem.base, problem.target[wanted], problem.tolerance[wanted], problem.offset)
+    return Problem(
+        problem.gaps[:, wanted], problem.base, problem.target[wanted], problem.tolerance[wanted], problem.offset
+    )
 
 
 def _least_violation(problem: Problem, link: Link | None) -> float:

@@ -147,7 +147,9 @@ class Amplify(_Signal):
     with_: Mechanism = Field(default="auto", alias="with")
     to: Annotated[
         Target,
-        BeforeValidator(_factor, json_schema_input_type=Target | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(x|\s*sd)$")]),
+        BeforeValidator(
+            _factor, json_schema_input_type=Target | Annotated[str, Field(pattern=r"^\d+(\.\d+)?(x|\s*sd)$")]
+        ),
     ] = Target(times=2.0)
     within: Share = 0.05
     readout: Readout | None = None

@@ -81,7 +81,7 @@ def _least_squares(design: Array, y: Array, cluster: npt.NDArray[np.int64]) -> E
     beta = bread @ design.T @ y
     score = np.zeros((int(cluster.max()) + 1, k))
     np.add.at(score, cluster, design * (y - design @ beta)[:, None])
-    used = len(np.unique(cluster))
+    used = int((np.bincount(cluster) > 0).sum())
     small_sample = used / max(used - 1, 1) * (n - 1) / max(n - k, 1)
     se = float(np.sqrt((bread @ (score.T @ score) @ bread)[0, 0] * small_sample))
     value = float(beta[0])
@@ -108,8 +108,9 @@ def bootstrap_means(contributions: Array, cluster: npt.NDArray[np.int64], seed: 
     rng = np.random.default_rng(seed)
     means = np.empty((RESAMPLES, contributions.shape[1]))
     for start in range(0, RESAMPLES, 100):  # in blocks: a thousand draws of 260,000 clusters would be 2 GB
-        draws = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=100).astype(np.float64)
-        means[start : start + 100] = (draws @ sums) / (draws @ sizes)[:, None]
+        drawn = rng.integers(0, n_clusters, (100, n_clusters))
+        counts = np.stack([np.bincount(d, minlength=n_clusters) for d in drawn]).astype(np.float64)
+        means[start : start + 100] = (counts @ sums) / (counts @ sizes)[:, None]
     low, high = np.percentile(means, [2.5, 97.5], axis=0)
     return low, high
 

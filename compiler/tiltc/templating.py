@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ if TYPE_CHECKING:
 
 
 def render_template(name: str, /, **values: Any) -> str:
-    """Fill `templates/<name>`; exactly one newline at the end.
+    """Fill `templates/<name>`; no two blank lines in a row, exactly one newline at the end.
 
     Raises:
         jinja2.UndefinedError: when the template names a value that is not given.
     """
-    return _environment().get_template(name).render(**values).strip("\n") + "\n"
+    page = _environment().get_template(name).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", page).strip("\n") + "\n"
 
 
 @cache

@@ -48,14 +48,15 @@ def evidence(
     features: int = 64,
     fvu: float = 0.2,
     prompts: list[str] | None = None,
+    firing: float = 0.25,
 ) -> SyntheticEvidence:
     """`rates` gives each planted concept's rate in chosen and in rejected; everything else is noise."""
     rates = {"std.style.bold": (0.5, 0.2)} if rates is None else rates
     rng = np.random.default_rng(seed)
     asked = prompts or [f"Question number {i}?" for i in range(pairs)]
     sides = {s: [_respond(rng, rates, i) for _ in range(pairs)] for i, s in enumerate(("chosen", "rejected"))}
-    matrices = {s: _activations(rng, [w for _, w in v], features) for s, v in sides.items()}
-    matrices["prompt"] = _activations(rng, [set() for _ in range(pairs)], features)
+    matrices = {s: _activations(rng, [w for _, w in v], features, firing) for s, v in sides.items()}
+    matrices["prompt"] = _activations(rng, [set() for _ in range(pairs)], features, firing)
     pooled = {s: _residuals(rng, [w for _, w in v]) for s, v in sides.items()}
     texts = {s: [t for t, _ in v] for s, v in sides.items()}
     manifest = Manifest(
@@ -78,7 +79,10 @@ def swapped(base: SyntheticEvidence, seed: int) -> SyntheticEvidence:
     flip = np.random.default_rng(seed).random(len(base.ok)) < 0.5
     keep = sparse.diags((~flip).astype(float)), sparse.diags(flip.astype(float))
     a, b = base.matrices["chosen"], base.matrices["rejected"]
-    matrices = base.matrices | {"chosen": (keep[0] @ a + keep[1] @ b).tocsr(), "rejected": (keep[0] @ b + keep[1] @ a).tocsr()}
+    matrices = base.matrices | {
+        "chosen": (keep[0] @ a + keep[1] @ b).tocsr(),
+        "rejected": (keep[0] @ b + keep[1] @ a).tocsr(),
+    }
     pick = lambda one, two: [y if f else x for x, y, f in zip(one, two, flip, strict=True)]  # noqa: E731
     texts = {s: base.table.column(s).to_pylist() for s in ("chosen", "rejected")}
     texts = {"chosen": pick(texts["chosen"], texts["rejected"]), "rejected": pick(texts["rejected"], texts["chosen"])}
@@ -87,7 +91,9 @@ def swapped(base: SyntheticEvidence, seed: int) -> SyntheticEvidence:
         "rejected": np.where(flip[:, None], base.pooled["chosen"], base.pooled["rejected"]),
     }
     manifest = base.manifest.model_copy(update={"digest": f"{seed + 1:064d}"})
-    return SyntheticEvidence(manifest, _table(base.table.column("prompt").to_pylist(), texts), base.ok, matrices, pooled)
+    return SyntheticEvidence(
+        manifest, _table(base.table.column("prompt").to_pylist(), texts), base.ok, matrices, pooled
+    )
 
 
 def _respond(rng: np.random.Generator, rates: dict[str, tuple[float, float]], side: int) -> tuple[str, set[str]]:
@@ -96,14 +102,15 @@ def _respond(rng: np.random.Generator, rates: dict[str, tuple[float, float]], si
     return " ".join([f"It is about {filler}.", *(PLANTS[c][0] for c in sorted(wanted))]), wanted
 
 
-def _activations(rng: np.random.Generator, wanted: list[set[str]], features: int) -> sparse.csr_matrix:
-    dense = rng.exponential(0.6, (len(wanted), features)) * (rng.random((len(wanted), features)) < 0.25)
+def _activations(rng: np.random.Generator, wanted: list[set[str]], features: int, firing: float) -> sparse.csr_matrix:
+    noise = sparse.random(len(wanted), features, firing, "csc", np.float32, rng)
+    columns = [noise[:, i] for i in range(features)]
     for concept, (_, ids) in PLANTS.items():
         present = np.array([concept in w for w in wanted])
         for feature in ids:
             hit = present & (rng.random(len(wanted)) < 0.95)
-            dense[:, feature] = np.where(hit, 2 + rng.random(len(wanted)), dense[:, feature] * (rng.random(len(wanted)) < 0.1))
-    return sparse.csr_matrix(dense.astype(np.float32))
+            columns[feature] = sparse.csc_matrix(np.where(hit, 2 + rng.random(len(wanted)), 0)[:, None])
+    return sparse.hstack(columns).tocsr().astype(np.float32)
 
 
 def _residuals(rng: np.random.Generator, wanted: list[set[str]]) -> np.ndarray:
@@ -137,5 +144,3 @@ def _table(prompts: list[str], texts: dict[str, list[str]]) -> pa.Table:
 
 def spec_text(signals: str, extra: str = "") -> str:
     return f"tiltc: 1\nname: test\n{extra}signals:\n{signals}"
-
-

@@ -37,7 +37,9 @@ def row(plan, name: str):
 
 def test_suppress_and_keep_are_met_together(tmp_path: Path) -> None:
     """The suppressed concept goes to at most 5% of its signal while the kept one stays within its tolerance."""
-    result, found = compiled(tmp_path, "  - suppress: std.style.bold\n  - keep: std.style.emoji\n", evidence(rates=BOTH))
+    result, found = compiled(
+        tmp_path, "  - suppress: std.style.bold\n  - keep: std.style.emoji\n", evidence(rates=BOTH)
+    )
     assert result is not None, codes(found)
     plan, _ = result
     bold, emoji = row(plan, "std.style.bold"), row(plan, "std.style.emoji")
@@ -93,7 +95,9 @@ def test_reweight_keeps_the_mean_weight_at_one(tmp_path: Path) -> None:
 
 def test_auto_filters_what_few_rows_carry(tmp_path: Path) -> None:
     """A concept in 3% of the pairs is dropped, and the plan says why."""
-    result, found = compiled(tmp_path, "  - suppress: std.style.bold\n", evidence(1500, {"std.style.bold": (0.03, 0.0)}))
+    result, found = compiled(
+        tmp_path, "  - suppress: std.style.bold\n", evidence(1500, {"std.style.bold": (0.03, 0.0)})
+    )
     assert result is not None, codes(found)
     action = result[0].actions[0]
     assert action.mechanism == "filter"
@@ -115,7 +119,9 @@ def test_gate_leaves_the_other_pairs_alone(tmp_path: Path) -> None:
 
 def test_absent_signal_is_reported(tmp_path: Path) -> None:
     """Equal rates on both sides: nothing to suppress, and the plan says so before training."""
-    _, found = compiled(tmp_path, "  - suppress: std.style.bold\n", evidence(rates={"std.style.bold": (0.3, 0.3)}, seed=3))
+    _, found = compiled(
+        tmp_path, "  - suppress: std.style.bold\n", evidence(rates={"std.style.bold": (0.3, 0.3)}, seed=3)
+    )
     assert "T305" in codes(found)
 
 
@@ -152,7 +158,9 @@ def test_one_sided_concept_needs_a_filter(tmp_path: Path) -> None:
     """Where no pair leans to rejected a tilt can't balance the concept."""
     extra = "budget: {effective_sample: 1%}\n"
     data = evidence(400, {"std.style.bold": (0.6, 0.0)})
-    result, found = compiled(tmp_path, "  - suppress: std.style.bold\n    with: reweight\n    within: 0%\n", data, extra)
+    result, found = compiled(
+        tmp_path, "  - suppress: std.style.bold\n    with: reweight\n    within: 0%\n", data, extra
+    )
     assert result is None or result[0].spend.effective_sample < 0.9
     assert result is not None or "T404" in codes(found) or "T401" in codes(found)
 

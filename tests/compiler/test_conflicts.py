@@ -30,7 +30,9 @@ def data() -> SyntheticEvidence:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c.stem for c in CASES])
-def test_findings_read_as_accepted(case: Path, data: SyntheticEvidence, accept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_read_as_accepted(
+    case: Path, data: SyntheticEvidence, accept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole text of the findings is the one that was reviewed."""
     monkeypatch.chdir(FOLDER)
     spec_file, found = parse(case.name)

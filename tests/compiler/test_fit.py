@@ -48,7 +48,9 @@ def test_noise_resolves_to_nothing_or_to_chance() -> None:
     """Labels that have nothing to do with the activations: held-out AUROC is near one half."""
     rng = np.random.default_rng(1)
     dense = rng.exponential(1, (400, 32)) * (rng.random((400, 32)) < 0.2)
-    texts = Labelled(sparse.csc_matrix(dense), rng.normal(size=(400, 8)), rng.random(400) < 0.5, np.arange(400) % 2 == 0)
+    texts = Labelled(
+        sparse.csc_matrix(dense), rng.normal(size=(400, 8)), rng.random(400) < 0.5, np.arange(400) % 2 == 0
+    )
     found = resolve_group(texts, texts.activations)
     if found is not None:
         assert all(d.auroc.low < 0.6 for d in found.detection)
@@ -61,7 +63,9 @@ def test_an_unrelated_second_reading_is_seen() -> None:
     dense = np.asarray(texts.activations.todense())
     dense[:, 2] = texts.label * rng.uniform(1, 3, 400)
     dense[:, 5] = texts.label * rng.uniform(1, 3, 400)
-    found = resolve_group(Labelled(sparse.csc_matrix(dense), texts.residuals, texts.label, texts.half), sparse.csc_matrix(dense))
+    found = resolve_group(
+        Labelled(sparse.csc_matrix(dense), texts.residuals, texts.label, texts.half), sparse.csc_matrix(dense)
+    )
     assert found is not None
     assert found.rival is not None
     assert not {m.feature for m in found.rival.members} & {m.feature for m in found.group.members}

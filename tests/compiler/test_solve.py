@@ -108,7 +108,7 @@ def test_signs_follow_the_loss() -> None:
 def test_pure_suppression_is_the_bradley_terry_fit() -> None:
     """With zero tolerance the strength is the logistic regression coefficient of "chosen wins" on the gaps (design 7)."""
     rng = np.random.default_rng(2)
-    gaps = rng.normal(size=(500, 2)) + [0.4, 0.1]
+    gaps = rng.normal(size=(500, 2)) + np.array([0.4, 0.1])
     solution = tilt(Problem(gaps, np.ones(500), np.zeros(2), np.full(2, 1e-12)), REWARD)
     fit = minimize(lambda w: np.logaddexp(0, -gaps @ w).mean(), np.zeros(2), tol=1e-12).x
     np.testing.assert_allclose(solution.strength, fit, atol=1e-4)
@@ -128,7 +128,11 @@ def test_filter_drops_the_fewest_rows() -> None:
     gaps = rng.choice([-1.0, 0.0, 1.0, 2.0], size=(12, 1), p=[0.2, 0.3, 0.3, 0.2])
     today = float(gaps.mean())
     problem = Problem(gaps, np.ones(12), np.array([0.4 * today]), np.array([0.2 * abs(today)]))
-    kept = [k for k in range(2**12) if (problem.excess(np.array([(k >> i) & 1 for i in range(12)], dtype=float)) <= 1e-12).all()]
+    kept = [
+        k
+        for k in range(2**12)
+        if (problem.excess(np.array([(k >> i) & 1 for i in range(12)], dtype=float)) <= 1e-12).all()
+    ]
     fewest = 12 - max(bin(k).count("1") for k in kept)
     solution = drop(problem, 1.0)
     assert solution.feasible

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiltc.stats import auroc, benjamini_hochberg, bootstrap_means, clusters, halves, length_controlled_effect, mean_effect
+from tiltc.stats import (
+    auroc,
+    benjamini_hochberg,
+    bootstrap_means,
+    clusters,
+    halves,
+    length_controlled_effect,
+    mean_effect,
+)
 
 
 @settings(max_examples=60, deadline=None)

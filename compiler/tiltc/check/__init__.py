@@ -35,9 +35,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
     return found
 
 
-def check(
-    spec_file: SpecFile, resolved: ResolvedSpec, evidence: Evidence
-) -> tuple[CheckedSpec | None, Diagnostics]:
+def check(spec_file: SpecFile, resolved: ResolvedSpec, evidence: Evidence) -> tuple[CheckedSpec | None, Diagnostics]:
     """Everything that evidence can refuse."""
     from tiltc.check import measured, pairing
     from tiltc.resolved import CheckedSpec

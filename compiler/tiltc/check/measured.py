@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tiltc.check.opposed import OPPOSED, ancestors
-from tiltc.diagnostics import Diagnostics, Label
+from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.spec import Amplify, Suppress
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ FEWEST_ROWS = 50
 TRUNCATED = 0.25
 
 
-def _at(spec_file: SpecFile, signal: ResolvedSignal):  # noqa: ANN202
+def _at(spec_file: SpecFile, signal: ResolvedSignal) -> Span:
     return spec_file.at(("signals", signal.index, signal.verb))
 
 
@@ -50,7 +50,9 @@ def shared_features(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnost
                 _at(spec_file, second),
                 f"`{second.concept.plan.name}` is read through features {common}",
                 labels=[Label(_at(spec_file, first), f"`{first.concept.plan.name}` is read through them as well")],
-                notes=[f"common features carry {share:.0%} of the weight; the gaps correlate at {_together(first, second):.2f}"],
+                notes=[
+                    f"common features carry {share:.0%} of the weight; the gaps correlate at {_together(first, second):.2f}"
+                ],
                 helps=["read one of them by its own detector: `readout: detector`", "gate one of them: `when:`"],
             )
 
@@ -101,8 +103,11 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
             "T305",
             _at(spec_file, signal),
             f"this data teaches nothing measurable about `{signal.concept.plan.name}`",
-            notes=[f"mean gap {signal.today:+.4f} sd (95% {low:+.4f} to {high:+.4f}, {int(resolved.pairs.usable.sum())} pairs)"],
-            helps=["drop the signal"] + (["ask for an absolute amount: `to: 0.1sd`"] if signal.verb == "amplify" else []),
+            notes=[
+                f"mean gap {signal.today:+.4f} sd (95% {low:+.4f} to {high:+.4f}, {int(resolved.pairs.usable.sum())} pairs)"
+            ],
+            helps=["drop the signal"]
+            + (["ask for an absolute amount: `to: 0.1sd`"] if signal.verb == "amplify" else []),
         )
 
 
@@ -114,7 +119,11 @@ def closed_gate(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics)
             continue
         opened = int((gate.present & resolved.pairs.usable).sum())
         if opened == 0:
-            found.add("T307", spec_file.at(("signals", signal.index, "when")), f"`{gate.plan.name}` opens for none of {len(gate.present)} pairs")
+            found.add(
+                "T307",
+                spec_file.at(("signals", signal.index, "when")),
+                f"`{gate.plan.name}` opens for none of {len(gate.present)} pairs",
+            )
 
 
 def few_rows(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 PAST = {"suppress": "suppressed", "keep": "kept", "amplify": "amplified"}
 #: verbs that can't both hold for one concept on the same pairs
-OPPOSED = frozenset({frozenset({"suppress", "keep"}), frozenset({"suppress", "amplify"}), frozenset({"keep", "amplify"})})
+OPPOSED = frozenset(
+    {frozenset({"suppress", "keep"}), frozenset({"suppress", "amplify"}), frozenset({"keep", "amplify"})}
+)
 
 
 def _meet(first: Signal, second: Signal) -> bool:
@@ -46,7 +48,9 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
                 "T304",
                 spec_file.at(("signals", j, second.verb)),
                 f"`{second.concept}` is {PAST[second.verb]} here",
-                labels=[Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is {PAST[first.verb]} here")],
+                labels=[
+                    Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is {PAST[first.verb]} here")
+                ],
                 notes=[f"`{child}` is a kind of `{parent}`"],
                 helps=[f"name the children of `{parent}` that you mean instead of `{parent}` itself"],
             )

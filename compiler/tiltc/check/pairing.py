@@ -23,6 +23,8 @@ def reconstruction(spec_file: SpecFile, evidence: Evidence, found: Diagnostics) 
         "T313" if measured.fvu >= BROKEN_FVU else "T314",
         spec_file.at(("sae",)),
         f"`{evidence.manifest.sae.name}` explains little of `{evidence.manifest.model.name}` at `{evidence.manifest.sae.hook}`",
-        notes=[f"fraction of variance unexplained: {measured.fvu:.2f} over {measured.tokens} tokens, {measured.l0:.0f} features a token"],
+        notes=[
+            f"fraction of variance unexplained: {measured.fvu:.2f} over {measured.tokens} tokens, {measured.l0:.0f} features a token"
+        ],
         helps=["check that the SAE was trained on this model, layer and hook"],
     )

@@ -29,7 +29,9 @@ def lost_updates(spec_file: SpecFile, found: Diagnostics) -> None:
             "T309",
             spec_file.at(("train", "precision")),
             "weights held in bf16 don't change by steps this small",
-            notes=[f"learning rate {train.learning_rate:g}; half a bf16 step of a weight of {TYPICAL_WEIGHT:g} is {least:.1e}"],
+            notes=[
+                f"learning rate {train.learning_rate:g}; half a bf16 step of a weight of {TYPICAL_WEIGHT:g} is {least:.1e}"
+            ],
             helps=["`precision: bf16-mixed` keeps fp32 master weights"],
         )
 
@@ -70,6 +72,8 @@ def loss_without_offsets(spec_file: SpecFile, found: Diagnostics) -> None:
                 spec_file.at(("train", "loss")),
                 f"an offset has no exact meaning in `{spec.train.loss}`",
                 notes=[f"signal {i + 1} (`{signal.verb}: {signal.concept}`) may be lowered to a reward term"],
-                helps=[f"use one of {', '.join(f'`{n}`' for n in OFFSET_LOSSES)}, or `with: filter` or `with: reweight`"],
+                helps=[
+                    f"use one of {', '.join(f'`{n}`' for n in OFFSET_LOSSES)}, or `with: filter` or `with: reweight`"
+                ],
             )
             return

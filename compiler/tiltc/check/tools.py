@@ -27,7 +27,11 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
                 helps=["use `with: reward` or `with: reweight`"],
             )
         definition = spec_file.library.get(signal.concept)
-        if signal.readout == "detector" and definition and definition.concept.kind in ("examples", "features", "label", "contrast"):
+        if (
+            signal.readout == "detector"
+            and definition
+            and definition.concept.kind in ("examples", "features", "label", "contrast")
+        ):
             found.add(
                 "T308",
                 spec_file.at(("signals", i, "readout")),

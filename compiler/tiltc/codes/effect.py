@@ -103,6 +103,8 @@ Across all concepts, the shifts that were forecast do not line up with the shift
 forecast over the concepts does as well (permutation p > 0.05). Compare with the noise ceiling that is printed beside
 it: when that is low too, the rollouts are too few to test any forecast.
 
+Example: over 31 concepts the best R² is 0.04 (permutation p = 0.31) at a noise ceiling of 0.09.
+
 What to do: sample more rollouts; check that training took enough steps to shift anything.
 """,
     ),
@@ -126,7 +128,11 @@ What to do: lower the learning rate or train for fewer steps. A forecast holds f
 `verify: {prompts: ...}` names something that is not a set of prompts. Known are `builtin:general`, `builtin:safety`,
 and .jsonl or .parquet files whose rows have `prompt` (a string, or a list of messages) or `messages`.
 
-Example of a row: {"prompt": "How do tides work?"}
+Example: `verify: {prompts: questions.txt}`, or a row that has only `question`. A row that can be read:
+
+    {"prompt": "How do tides work?"}
+
+What to do: correct the name, or bring the file into one of these forms. The note says what was wrong.
 """,
     ),
     Code(
@@ -136,6 +142,8 @@ Example of a row: {"prompt": "How do tides work?"}
         """\
 A baseline is the same training on untouched rows: same starting model, data and training settings. The run given to
 `--baseline` differs in one of them, so a difference between the two runs would not be the plan's effect.
+
+Example: RUN was trained with `learning_rate: 5.0e-6`, the run given to `--baseline` with `1.0e-5`.
 
 What to do: `tiltc run PLAN --plain -o BASE` with the plan of the run that is verified.
 """,
@@ -148,7 +156,13 @@ What to do: `tiltc run PLAN --plain -o BASE` with the plan of the run that is ve
 The folder is not a finished run: `record.json`, `plan/` or `model/` is missing or damaged, or the plan inside is not
 the one in the record.
 
-What to do: `tiltc run PLAN -o RUN` finishes an interrupted run.
+Example:
+
+    error[T653]: run can't be verified: run
+      = note: there is no record.json: the run is not finished
+
+What to do: `tiltc run PLAN -o RUN` finishes an interrupted run. `--baseline` takes a run made with `--plain`, RUN one
+made without it.
 """,
     ),
 )

@@ -13,6 +13,8 @@ EXPORTING: tuple[Code, ...] = (
         """`tiltc export` adds the columns `keep`, `weight` and `margin` to the dataset. One of them is there already,
 and writing over it would lose what it holds.
 
+Example:
+
     error[T541]: columns taken: pairs.jsonl already has `margin`
 
 What to do: rename or remove the column and export again. The plan's row ids don't depend on it.""",

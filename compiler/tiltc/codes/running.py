@@ -13,6 +13,8 @@ RUNNING: tuple[Code, ...] = (
         """A plan folder holds `plan.json` and `rows.parquet`. One of them is missing, is not what its name says, or
 was written by a newer tiltc.
 
+Example:
+
     error[T520]: unreadable plan: cannot read plan/rows.parquet
 
 What to do: restore both files from version control, or compile the spec again. Nothing was trained.""",
@@ -23,6 +25,8 @@ What to do: restore both files from version control, or compile the spec again. 
         Severity.ERROR,
         """`plan.json` carries the sha256 of everything else it says, and the two no longer agree: somebody changed
 the file after the compiler wrote it, or a merge did. What was reviewed is then not what would be run.
+
+Example:
 
     error[T521]: edited plan: plan/plan.json is not what the compiler wrote
 
@@ -36,6 +40,8 @@ What to do: make the change in the spec and compile again. `tiltc diff` shows wh
 digest of its contents, which differs from the file found. The file was edited, or the two files come from two
 compilations.
 
+Example: one `weight` in `rows.parquet` was set to 0 by hand, or `plan.json` was merged and `rows.parquet` was not.
+
 What to do: restore the file as `tiltc compile` wrote it, or compile again.""",
     ),
     Code(
@@ -45,7 +51,9 @@ What to do: restore the file as `tiltc compile` wrote it, or compile again.""",
         """The plan was solved for a model whose weights have the pinned digest; the model found at that name has
 other weights, another depth or another width. The strengths in the plan were derived from the old model's readouts.
 
-    error[T523]: model of another plan: ./policy is not the model that the plan was compiled for
+Example:
+
+    error[T523]: model of another plan: policy is not the model that the plan was compiled for
       = note: digest pinned: 93af...
       = note: digest found:  0b71...
 
@@ -59,8 +67,10 @@ What to do: give the pinned model back, or harvest and compile for the new one."
 in that order, so weights would land on the wrong pairs. Rows were edited, added, removed or reordered, or it is
 another dataset.
 
-    error[T524]: data of another plan: pairs.jsonl has other rows than the plan
-      = note: first difference at row 17: plan 5e0c..., data 88d1...
+Example:
+
+    error[T524]: data of another plan: pairs.jsonl has other rows than the plan's pairs.jsonl
+      = note: first difference at row 17: planned 5e0c..., found 88d1...; 200 rows planned, 200 found
 
 What to do: give the pinned data back, or harvest and compile again. Harvest reuses nothing that changed, and only
 that.""",
@@ -72,6 +82,8 @@ that.""",
         """The tokenizer's chat template differs from the one that harvest read the data through. Training would
 then show the model other tokens than those that the plan was solved on.
 
+Example: an update of the tokenizer added a default system prompt to its template.
+
 What to do: restore the template, or harvest and compile again.""",
     ),
     Code(
@@ -80,6 +92,8 @@ What to do: restore the template, or harvest and compile again.""",
         Severity.ERROR,
         """The plan's groups are feature ids of one SAE, pinned by the digest of its weights. In another SAE the
 same ids mean other things.
+
+Example: the plan suppresses feature 1184 of the SAE of layer 15, and `sae:` now leads to the SAE of layer 20.
 
 What to do: give the pinned SAE back, or harvest and compile for the new one.""",
     ),
@@ -90,7 +104,10 @@ What to do: give the pinned SAE back, or harvest and compile for the new one."""
         """The run folder was started from another plan, in another mode (tilted or `--plain`), or on another number
 of processes. Continuing its checkpoints under this plan would give a model that neither plan describes.
 
-    error[T530]: run of another plan: run/ was started from plan 41d0..., this is plan 9c2e...
+Example:
+
+    error[T530]: run of another plan: run was started by another run
+      = note: plan: started with 41d0..., now 9c2e...
 
 What to do: choose a new folder with `-o`, or pass `--fresh` to delete what is there and start again.""",
     ),
@@ -101,6 +118,8 @@ What to do: choose a new folder with `-o`, or pass `--fresh` to delete what is t
         """The plan asks for a training method that this version can't carry out. `dpo` can be run; for the others,
 `tiltc export` writes the dataset with weight and margin columns for another trainer.
 
+Example: `train: {method: kto}`.
+
 What to do: set `train: {method: dpo}` or export the plan.""",
     ),
     Code(
@@ -110,6 +129,8 @@ What to do: set `train: {method: dpo}` or export the plan.""",
         """A margin offset is added inside the sigmoid of the DPO loss. The offset is exact for `sigmoid`, `hinge`,
 `robust` and `sigmoid_norm`. `ipo` is a squared distance to a fixed target and has no such place, so the plan's
 offsets would mean something else than was solved for.
+
+Example:
 
     train: {loss: ipo}        # with `suppress: flattery, with: reward`
 
@@ -122,6 +143,8 @@ What to do: choose one of the four losses, or carry the signals out with `filter
         """`liger: true` replaces the model's forward with kernels that compute the loss on their own. Weights and
 margin offsets never reach it: the run would look fine and train on the untouched data.
 
+Example: `train: {liger: true}` with a plan that gives some pairs the weight 0.5.
+
 What to do: set `train: {liger: false}`.""",
     ),
     Code(
@@ -130,6 +153,11 @@ What to do: set `train: {liger: false}`.""",
         Severity.ERROR,
         """After the plan's rows were dropped, and the pairs whose prompt alone fills `train.max_length`, no pair is
 left, or none with a positive weight.
+
+Example:
+
+    error[T534]: nothing to train on: 0 pairs are left, none with a positive weight
+      = note: 200 pairs, 120 kept by the plan, 120 of them too long
 
 What to do: raise `train.max_length` or `budget.drop`, or check the data.""",
     ),
@@ -140,6 +168,10 @@ What to do: raise `train.max_length` or `budget.drop`, or check the data.""",
         """The training loss became NaN or infinite. Nothing after that step means anything, so the run stopped; the
 last checkpoint is from before it.
 
+Example:
+
+    error[T535]: loss is not a number: loss is nan at step 40
+
 What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {precision: fp32}`.""",
     ),
     Code(
@@ -147,6 +179,11 @@ What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {p
         "unusable row",
         Severity.ERROR,
         """A row of the plan has a negative weight, or a weight or offset that is not a finite number.
+
+Example:
+
+    error[T536]: unusable row: 1 rows can't be trained on
+      = note: row 17: weight -0.2, margin offset 0.0
 
 What to do: compile again with this version; if it happens again it is a fault of the compiler, please report it.""",
     ),
@@ -167,6 +204,8 @@ What to do: compile again, review what changes with `tiltc diff OLD NEW`, and co
         """`train.lora.layers` is the first decoder layer that gets adapters, counted from 0. The model ends below it,
 so nothing would be trained.
 
+Example:
+
     train: {lora: {layers: 30}}        # a model of 30 layers: 0 to 29
 
 What to do: choose a smaller number.""",
@@ -176,6 +215,10 @@ What to do: choose a smaller number.""",
         "run folder in use",
         Severity.ERROR,
         """Another process is training into this folder. Two writers would spoil each other's checkpoints.
+
+Example:
+
+    error[T538]: run folder in use: run is in use by process 4711
 
 What to do: wait for it, or choose another folder with `-o`.""",
     ),

@@ -10,15 +10,24 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.verbs import Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tiltc.evidence import Evidence
     from tiltc.parse import SpecFile
+    from tiltc.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", help="spec file")
-    parser.add_argument("-o", "--output", type=Path, default=Path("plan"), metavar="DIR", help="plan folder (default: plan)")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when DIR differs from what compiles now")
-    parser.add_argument("--evidence", type=Path, metavar="DIR", help="an evidence folder, instead of looking in the store")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("plan"), metavar="DIR", help="plan folder (default: plan)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail when DIR differs from what compiles now"
+    )
+    parser.add_argument(
+        "--evidence", type=Path, metavar="DIR", help="an evidence folder, instead of looking in the store"
+    )
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
     add_store_flag(parser)
     add_spec_flags(parser)
@@ -60,7 +69,7 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
     return evidence
 
 
-def _write(args: argparse.Namespace, plan, rows, out: TextIO, err: TextIO) -> None:  # noqa: ANN001
+def _write(args: argparse.Namespace, plan: Plan, rows: pa.Table, out: TextIO, err: TextIO) -> None:
     from tiltc.planfile import write_plan
     from tiltc.show import show
 
@@ -70,7 +79,7 @@ def _write(args: argparse.Namespace, plan, rows, out: TextIO, err: TextIO) -> No
     err.write(f"wrote {args.output / 'plan.json'} ({final.digest[:12]})\n")
 
 
-def _check(args: argparse.Namespace, plan, found: Diagnostics) -> None:  # noqa: ANN001
+def _check(args: argparse.Namespace, plan: Plan, found: Diagnostics) -> None:
     """T540: the committed plan is not what the spec and the evidence compile to now."""
     from tiltc.planfile import read_plan
 
@@ -81,12 +90,16 @@ def _check(args: argparse.Namespace, plan, found: Diagnostics) -> None:  # noqa:
             "T540",
             None,
             f"{args.output} is not what this spec compiles to",
-            notes=[f"committed: {committed.plan.digest}", f"compiled now: {plan.digest}", *_changed(committed.plan, plan)],
+            notes=[
+                f"committed: {committed.plan.digest}",
+                f"compiled now: {plan.digest}",
+                *_changed(committed.plan, plan),
+            ],
             helps=[f"run `tiltc compile {args.spec} -o {args.output}` and review the difference with `tiltc diff`"],
         )
 
 
-def _changed(old, new) -> list[str]:  # noqa: ANN001
+def _changed(old: Plan, new: Plan) -> list[str]:
     differing = [f for f in type(old).model_fields if f != "digest" and getattr(old, f) != getattr(new, f)]
     return [f"differs in: {', '.join(differing)}"] if differing else []
 

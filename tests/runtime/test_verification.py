@@ -1,0 +1,186 @@
+"""`tiltc verify` from a trained tiny model to the report, and the runs that it refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.planned import tiny_plan, tiny_rows, tiny_world
+from tests.runtime.tiny import tiny_sae_folder
+from tiltc.cli import main
+from tiltc.plan import Discovered, ForecastRow, Group, Interval, Member, Plan, PlanConcept
+from tiltc.planfile import write_plan
+from tiltc.spec import Concept, Verify
+from tiltc_runtime import train, verification
+from tiltc_runtime.report import Report
+from tiltc_runtime.sae import load_sae
+from tiltc_runtime.verification import verify
+
+DEFINITIONS = {"the": Concept(about="Says the.", pattern="the"), "bold": Concept(about="Bold.", surface="bold")}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a plan, its tilted run in `run/`, and the plain one in `base/`."""
+    world = tiny_world(tmp_path_factory.mktemp("world"))
+    tiny_sae_folder(world / "sae")
+    (world / "prompts.jsonl").write_text("".join(f'{{"prompt": "the cat {i}"}}\n' for i in range(6)), encoding="utf-8")
+    planned(world)
+    for name, plain in (("run", False), ("base", True)):
+        record, found = train.run(world / "plan", world / name, plain=plain, root=world)
+        assert record is not None, list(found)
+    return world
+
+
+def planned(world: Path) -> Plan:
+    """A plan with two concepts and five discovered groups over the tiny SAE."""
+    plan = tiny_plan(world, world / "plan")
+    groups = {
+        f"group-{i}": Group(members=(Member(feature=3 * i, weight=1.0, scale=1.0),), mean=0.3, sd=0.5) for i in range(5)
+    }
+    rows = [row("the", "declared", "suppress"), row("bold", "library"), *(row(name, "discovered") for name in groups)]
+    more = {
+        "pins": plan.pins.model_copy(update={"sae": load_sae("sae", folder=world).pin}),
+        "verify": Verify(prompts="prompts.jsonl", rollouts=14, max_new_tokens=8),
+        "concepts": tuple(
+            PlanConcept(name=n, role=r, definition=DEFINITIONS[n], status="resolved", readout="sae", group=groups[g])
+            for n, r, g in (("the", "declared", "group-1"), ("bold", "library", "group-2"))
+        ),
+        "discovered": tuple(Discovered(name=name, group=group) for name, group in groups.items()),
+        "forecast": tuple(rows),
+    }  # fmt: skip
+    return write_plan(plan.model_copy(update=more), tiny_rows(world), world / "plan")
+
+
+def row(name: str, kind: str, verb: str | None = None) -> ForecastRow:
+    size = (sum(map(ord, name)) % 11) / 10 + 0.1
+    plain, tilted = (Interval(value=v, low=v - 0.1, high=v + 0.1) for v in (size, size / 3))
+    return ForecastRow.model_validate(
+        {"name": name, "kind": kind, "verb": verb, "plain": plain, "tilted": tilted, "simulated_plain": 2 * size,
+         "simulated_tilted": size, "target": 0.0 if verb else None, "tolerance": 0.01 if verb else None}
+    )  # fmt: skip
+
+
+def told(*argv: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = main([str(a) for a in argv], out, err)
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_verify_writes_the_whole_report(world: Path) -> None:
+    """Rollouts of three policies, JSON, Markdown and page appear in the run folder; the terminal shows the table."""
+    store = world / "store" / "evidence"
+    code, out, err = told("verify", world / "run", "--baseline", world / "base", "--store", store)
+    assert code in (0, 1), err
+    folder = world / "run" / "verify"
+    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json", "report.md", "rollouts.jsonl"]
+    rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    assert [sum(r["policy"] == p for r in rows) for p in ("start", "plain", "tilted")] == [14, 14, 14]
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    assert [p.name for p in report.policies] == ["start", "plain", "tilted"]
+    assert {p.name for p in report.points} == {"the", "bold", *(f"group-{i}" for i in range(5))}
+    assert "suppress the" in out
+    assert str(folder / "report.html") in out
+    assert len(list((world / "store" / "rollouts").glob("*.jsonl"))) == 3
+
+
+def test_a_second_verify_samples_nothing_and_says_the_same(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept rollouts are found again, and the report's bytes do not change."""
+    first, _ = verify(world / "run", world / "kept", baseline=world / "base")
+    assert first is not None
+    before = (world / "run" / "verify" / "report.json").read_bytes()
+    monkeypatch.setattr(verification, "load_trained", lambda run: pytest.fail("loaded a trained model again"))
+    second, _ = verify(world / "run", world / "kept", baseline=world / "base")
+    assert second == first
+    assert (world / "run" / "verify" / "report.json").read_bytes() == before
+
+
+def test_rates_are_those_of_the_rollouts(world: Path) -> None:
+    """The reported rate is the share of rollouts in which the pattern matches."""
+    report, _ = verify(world / "run", world / "kept")
+    assert report is not None
+    lines = (world / "run" / "verify" / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")
+    texts = [row["text"] for line in lines if line and (row := json.loads(line))["policy"] == "tilted"]
+    rates = next(c for c in report.concepts if c.name == "the").rates
+    assert rates is not None
+    assert rates.tilted.value == sum("the" in text for text in texts) / 14
+    assert rates.plain is None
+
+
+def test_training_changed_what_is_sampled(world: Path) -> None:
+    """Start, plain and tilted policies are three different ones."""
+    verify(world / "run", world / "kept", baseline=world / "base")
+    lines = (world / "run" / "verify" / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
+    said = {policy: tuple(r["text"] for r in rows if r["policy"] == policy) for policy in ("start", "plain", "tilted")}
+    assert len(set(said.values())) == 3
+
+
+def test_rollouts_can_be_asked_for_in_another_number(world: Path) -> None:
+    """`--rollouts` overrides the plan; JSON on stdout is the report."""
+    code, out, _ = told(
+        "verify", world / "run", "--rollouts", 4, "--format", "json", "--store", world / "s" / "evidence"
+    )
+    assert code in (0, 1)
+    assert Report.model_validate_json(out).settings.rollouts == 4
+
+
+@pytest.mark.parametrize("argv", [["--rollouts", "1"], ["--rollouts", "many"], ["--baseline", "nowhere"]])
+def test_wrong_usage(world: Path, argv: list[str]) -> None:
+    """Too few rollouts to compare, or folders that are not there, are usage errors."""
+    assert told("verify", world / "run", *argv)[0] == 2
+
+
+def codes(folder: Path, **more: Path) -> list[str]:
+    report, found = verify(folder, folder.parent / "kept", **more)
+    assert report is None
+    return [d.code for d in found]
+
+
+def test_an_unfinished_run_is_refused(world: Path, tmp_path: Path) -> None:
+    """No record, no report."""
+    shutil.copytree(world / "run", tmp_path / "run")
+    (tmp_path / "run" / "record.json").unlink()
+    assert codes(tmp_path / "run") == ["T653"]
+    (tmp_path / "run" / "record.json").write_text("{}")
+    assert codes(tmp_path / "run") == ["T653"]
+
+
+def test_weights_that_are_not_the_recorded_ones_are_refused(world: Path, tmp_path: Path) -> None:
+    """A report about weights that nobody trained with this plan would be worse than none."""
+    shutil.copytree(world / "run", tmp_path / "run")
+    shutil.copy(world / "base" / "model" / "adapter_model.safetensors", tmp_path / "run" / "model")
+    assert codes(tmp_path / "run") == ["T653"]
+
+
+def test_roles_are_not_mixed_up(world: Path) -> None:
+    """A baseline can't be verified, and a tilted run is no baseline."""
+    assert codes(world / "base") == ["T653"]
+    assert codes(world / "run", baseline=world / "run") == ["T653"]
+
+
+def test_another_sae_is_refused(world: Path, tmp_path: Path) -> None:
+    """Groups are features of one SAE: with another one the scores mean nothing."""
+    moved = tmp_path / "world"
+    shutil.copytree(world, moved)
+    shutil.rmtree(moved / "sae")
+    tiny_sae_folder(moved / "sae", seed=5)
+    record = json.loads((moved / "run" / "record.json").read_text(encoding="utf-8"))
+    (moved / "run" / "record.json").write_text(json.dumps({**record, "root": str(moved)}), encoding="utf-8")
+    assert codes(moved / "run") == ["T526"]
+
+
+def test_a_baseline_with_other_settings_is_refused(world: Path, tmp_path: Path) -> None:
+    """A difference between runs that differ in more than the rows is not the plan's effect."""
+    other = tiny_world(tmp_path / "world")
+    tiny_sae_folder(other / "sae")
+    plan = planned(other)
+    changed = plan.model_copy(update={"train": plan.train.model_copy(update={"beta": 0.5, "epochs": 1.0})})
+    write_plan(changed, tiny_rows(other), other / "plan")
+    record, _ = train.run(other / "plan", other / "base", plain=True, root=other)
+    assert record is not None
+    assert codes(world / "run", baseline=other / "base") == ["T652"]
