@@ -149,7 +149,7 @@ def measure(name, texts, responses) -> dict:
     interval = row.get("sae_interval", [0, 0])
     print(
         f"{name:40s} n={row['rows']:5d} sae {row['sae']:.3f} ({interval[0]:.3f}-{interval[1]:.3f})  "
-        f"direction {row.get('direction', 0.5):.3f}  probe {row.get('probe', 0.5):.3f}  words {row['words']:.3f}  {row['features']}",
+        f"direction {row.get('direction', 0.5):.3f}  probe {row.get('probe', 0.5):.3f}  words {row['words']:.3f}",
         flush=True,
     )
     return row

@@ -27,12 +27,13 @@ class Step:
 
 def steps(spec: str, into: str) -> tuple[Step, ...]:
     store, plan, plain, tilted = (f"{into}/{name}" for name in ("evidence", "plan", "plain", "tilted"))
+    shared = ("--reference", f"{into}/reference")
     return (
         Step("lint the spec: no model, no data", ("lint", spec)),
         Step("harvest: the frozen model reads the data once", ("harvest", spec, "--store", store)),
         Step("compile: resolve, check, solve, write the plan", ("compile", spec, "-o", plan, "--store", store)),
-        Step("train on the data as it is, for comparison", ("run", plan, "--plain", "-o", plain)),
-        Step("train with the plan", ("run", plan, "-o", tilted)),
+        Step("train on the data as it is, for comparison", ("run", plan, "--plain", "-o", plain, *shared)),
+        Step("train with the plan", ("run", plan, "-o", tilted, *shared)),
         Step(
             "verify: sample, measure, compare with the forecast",
             ("verify", tilted, "--baseline", plain, "--store", store),

@@ -183,8 +183,9 @@ def activations(model_dir: Path, documents: list[tuple[str, list[dict[str, str]]
                 out.write(rows.numpy().tobytes())
             done = {"documents": start + len(block), "tokens": done["tokens"] + len(rows)}
             state.write_text(json.dumps(done))
+            speed = len(rows) / (time.time() - began)
             print(
-                f"acts {split}: {done['documents']}/{len(docs)} documents, {done['tokens']} tokens, {len(rows) / (time.time() - began):.0f} tok/s",
+                f"acts {split}: {done['documents']}/{len(docs)} documents, {done['tokens']} tokens, {speed:.0f}/s",
                 flush=True,
             )
 

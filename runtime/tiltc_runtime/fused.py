@@ -1,8 +1,8 @@
 """The LM head on response tokens only.
 
-TRL's fused head can leave out the positions that no loss looks at (prompts and padding). It does so on GPUs; elsewhere it
-scores every position, for the sake of compilers that dislike changing shapes. On a CPU there is no such compiler, and the
-head is a large part of a small model's step.
+TRL's fused head can leave out the positions that no loss looks at (prompts and padding). It does so on GPUs; elsewhere
+it scores every position, for the sake of compilers that dislike changing shapes. On a CPU there is no such compiler, and
+the head is a large part of a small model's step.
 """
 
 from __future__ import annotations

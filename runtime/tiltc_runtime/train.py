@@ -24,6 +24,7 @@ from tiltc.evidence import weights_digest
 from tiltc_runtime.admit import Admitted, admit
 from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
 from tiltc_runtime.data import TrainingRows, training_rows
+from tiltc_runtime.fused import responses_only
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.progress import Diverged, Progress, ReferenceProgress, Say
 from tiltc_runtime.record import (
@@ -55,6 +56,8 @@ class Job:
     folder: RunFolder
     mode: Mode
     root: Path
+    #: where reference log-probabilities are kept
+    reference: Path
     say: Say
 
 
@@ -69,6 +72,7 @@ def run(
     plain: bool = False,
     fresh: bool = False,
     root: Path | None = None,
+    reference: Path | None = None,
     say: Say = silent,
 ) -> tuple[RunRecord | None, Diagnostics]:
     """Train what a plan says into the folder `out`; a finished run is returned as it is.
@@ -77,6 +81,8 @@ def run(
         plain: the same settings on untouched rows: the baseline.
         fresh: first remove what an earlier run left in `out`.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
+        reference: where reference log-probabilities are kept, by content; by default within `out`. Runs over the same
+            data can share one folder, so that the second computes nothing.
         say: takes lines of progress.
 
     Findings: those of `admit` and `training_rows`, T530, T535, T538.
@@ -94,7 +100,9 @@ def run(
             return None, found
         mode: Mode = "plain" if plain else "tilted"
         identity = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
-        job = Job(admitted, rows, RunFolder(out, identity), mode, (root or plan_folder).absolute(), say)
+        folder = RunFolder(out, identity)
+        kept = reference or out / REFERENCE
+        job = Job(admitted, rows, folder, mode, (root or plan_folder).absolute(), kept, say)
         return _alone(job, fresh, found)
 
 
@@ -142,8 +150,9 @@ def _train(job: Job) -> RunRecord:
     job.say(f"training on {job.rows.counts.trained} of {job.rows.counts.pairs} pairs")
     if checkpoint:
         job.say(f"going on from step {step_of(checkpoint)}")
-    trainer = make_trainer(job)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with responses_only():
+        trainer = make_trainer(job)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save(trainer, folder.model)
     record = _record(job, trainer) if main else None
     if record is not None:
@@ -169,7 +178,7 @@ def make_trainer(job: Job) -> TiltedDPOTrainer:
         processing_class=tokenizer,
         data_collator=TiltCollator(tokenizer.pad_token_id, train.max_length),
         peft_config=adapter(train.lora, model) if train.lora else None,
-        reference=ReferenceCache(folder.path / REFERENCE, key, ReferenceProgress(job.say)),
+        reference=ReferenceCache(job.reference, key, ReferenceProgress(job.say)),
         callbacks=[Progress(job.say)],
     )
     trainer.remove_callback(transformers.PrinterCallback)

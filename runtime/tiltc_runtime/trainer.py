@@ -19,7 +19,7 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from tiltc_runtime.admit import OFFSET_LOSSES
-from tiltc_runtime.order import LengthGrouped, pair_lengths
+from tiltc_runtime.order import StepSorted, pair_lengths
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,7 +83,7 @@ class TiltedDPOTrainer(DPOTrainer):
     """TRL's DPOTrainer for a dataset with `pair_weight` and `margin_offset` columns; either may be left out.
     Rows may be tokenised already (`prompt_ids`, `chosen_ids`, `rejected_ids`).
 
-    `train_sampling_strategy="group_by_length"` uses `order.LengthGrouped`, which resumes and has no length trend.
+    `train_sampling_strategy="group_by_length"` uses `order.StepSorted`, which resumes and leaves steps random.
 
     Args:
         reference: where reference log-probabilities are kept; with `precompute_ref_log_probs`, in place of TRL's cache.
@@ -124,9 +124,9 @@ class TiltedDPOTrainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        block = self.args.train_batch_size * self.args.world_size
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         lengths = pair_lengths(train_dataset or self.train_dataset, self.args.max_length)
-        return LengthGrouped(lengths, block, self.args.seed, lambda: int(self.state.epoch or 0))
+        return StepSorted(lengths, step, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         if self._reference is None:

@@ -212,7 +212,9 @@ def test_no_usable_pair_is_no_crash(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import sys; sys.path.insert(0, {root!r})
+import sys, time; sys.path.insert(0, {root!r})
+now = {day} * 86400.0
+time.time, time.time_ns = (lambda: now), (lambda: int(now * 1e9))
 from pathlib import Path
 from tests.compiler.test_compile import BOTH, compiled
 from tests.compiler.synthetic import evidence
@@ -230,6 +232,7 @@ def test_same_bytes_in_another_folder_hash_seed_and_day(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         environment = os.environ | {"PYTHONHASHSEED": seed, "SOURCE_DATE_EPOCH": seed, "TZ": f"UTC+{len(name)}"}
-        subprocess.run([sys.executable, "-c", SCRIPT.format(root=root), str(folder)], check=True, env=environment)
+        script = SCRIPT.format(root=root, day=19000 + int(seed))
+        subprocess.run([sys.executable, "-c", script, str(folder)], check=True, env=environment)
         outputs.append([(folder / "plan" / f).read_bytes() for f in ("plan.json", "rows.parquet")])
     assert outputs[0] == outputs[1]

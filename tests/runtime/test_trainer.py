@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
+from trl.trainer import utils
 
 from tests.runtime.tiny import tiny_model, tiny_model_folder, tiny_pairs, tiny_tokenizer
+from tiltc_runtime.fused import responses_only
 from tiltc_runtime.reference import ReferenceCache
 from tiltc_runtime.trainer import OFFSET, OFFSET_LOSSES, WEIGHT, TiltCollator, TiltedDPOTrainer
 
@@ -278,18 +282,56 @@ def test_a_damaged_chunk_is_computed_again(folder: Path, tmp_path: Path) -> None
     assert first == second
 
 
-def test_batches_grouped_by_length_pad_less_and_lose_no_row(folder: Path, tmp_path: Path) -> None:
-    """Every row comes once an epoch, in another order each epoch, and batches hold pairs of like length."""
+def test_rows_are_sorted_within_a_step_and_random_across_steps(folder: Path, tmp_path: Path) -> None:
+    """Every row comes once an epoch, in another order each epoch; only rows of one optimizer step are sorted."""
     args = config(tmp_path, train_sampling_strategy="group_by_length", per_device_train_batch_size=2)
+    args.gradient_accumulation_steps = 2
     trainer = trainer_of(TiltedDPOTrainer, folder, args, rows())
     sampler = trainer._get_train_sampler()
     first = list(sampler)
     assert sorted(first) == list(range(PAIRS))
     assert first == list(sampler)
     trainer.state.epoch = 1.0
-    assert first != list(sampler)
-    spans = [abs(sampler._lengths[a] - sampler._lengths[b]) for a, b in zip(first[::2], first[1::2], strict=True)]
-    assert sum(spans) < 0.5 * (len(spans) * float(sampler._lengths.std()))
+    second = list(sampler)
+    steps = [frozenset(order[i : i + 4]) for order in (first, second) for i in range(0, PAIRS, 4)]
+    assert len(set(steps)) == 6
+    for step in (first[0:4], first[4:8], first[8:]):
+        lengths = [int(sampler.lengths[row]) for row in step]
+        assert lengths == sorted(lengths, reverse=True)
+
+
+@pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
+def test_scoring_responses_only_changes_nothing_but_rounding(folder: Path, tmp_path: Path, peft: bool) -> None:
+    """Leaving prompts and padding out of the LM head gives the loss, the gradient and the metrics of the whole head."""
+    more = {"peft_config": lora()} if peft else {}
+    trainer = trainer_of(TiltedDPOTrainer, folder, config(tmp_path), rows(**{WEIGHT: WEIGHTS, OFFSET: OFFSETS}), **more)
+    perturb(trainer.model)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(PAIRS)])
+    seen: list[int] = []
+    head = utils._ChunkedLogProbFunction.apply
+
+    def counted(hidden: torch.Tensor, *args: Any) -> Any:
+        seen.append(hidden.shape[0])
+        return head(hidden, *args)
+
+    found = []
+    for scope in (nullcontext(), responses_only()):
+        trainer.model.train()
+        trainer.model.zero_grad()
+        with scope, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(utils, "_ChunkedLogProbFunction", SimpleNamespace(apply=counted))
+            loss = trainer.compute_loss(trainer.model, dict(batch))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+        found.append((loss.item(), gradient, {k: v[-1] for k, v in trainer._metrics["train"].items()}))
+    (loss, gradient, metrics), (loss2, gradient2, metrics2) = found
+    assert loss == pytest.approx(loss2, rel=1e-5)
+    assert ((gradient - gradient2).norm() / gradient.norm()).item() < 1e-5
+    assert {k: v for k, v in metrics.items() if k != "num_tokens"} == pytest.approx(
+        {k: v for k, v in metrics2.items() if k != "num_tokens"}, rel=1e-4, abs=1e-6
+    )
+    assert seen[-1] < seen[0]
+    assert seen[-1] == int(batch["completion_mask"][:, 1:].sum())
 
 
 DISTRIBUTED = """

@@ -24,7 +24,7 @@ def reconstruction(spec_file: SpecFile, evidence: Evidence, found: Diagnostics) 
         spec_file.at(("sae",)),
         f"`{evidence.manifest.sae.name}` explains little of `{evidence.manifest.model.name}` at `{evidence.manifest.sae.hook}`",
         notes=[
-            f"fraction of variance unexplained: {measured.fvu:.2f} over {measured.tokens} tokens, {measured.l0:.0f} features a token"
+            f"fraction of variance unexplained: {measured.fvu:.2f} over {measured.tokens} tokens, L0 {measured.l0:.0f}"
         ],
         helps=["check that the SAE was trained on this model, layer and hook"],
     )

@@ -216,8 +216,9 @@ messages {role, content}, with text in `content`. Rows are counted from 1.
 
 Example:
 
-    error[T516]: bad rows: 1 of 15000 rows of pairs.jsonl are no preference pairs
+    error[T516]: bad rows: 2 of 15000 rows of pairs.jsonl are no preference pairs
       = note: row 17: one response is text, the other a list of messages
+      = note: row 412: `chosen` is neither text nor a list of messages with text content
 
 What to do: repair or remove the rows named. tiltc skips no row silently, because plans refer to rows by
 position.""",

@@ -40,7 +40,7 @@ What to do: make the change in the spec and compile again. `tiltc diff` shows wh
 digest of its contents, which differs from the file found. The file was edited, or the two files come from two
 compilations.
 
-Example: one `weight` in `rows.parquet` was set to 0 by hand, or `plan.json` was merged and `rows.parquet` was not.
+Example: one `weight` in `rows.parquet` was set to 0 by hand, or only `plan.json` was taken from another branch.
 
 What to do: restore the file as `tiltc compile` wrote it, or compile again.""",
     ),
@@ -182,8 +182,9 @@ What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {p
 
 Example:
 
-    error[T536]: unusable row: 1 rows can't be trained on
+    error[T536]: unusable row: 2 rows can't be trained on
       = note: row 17: weight -0.2, margin offset 0.0
+      = note: row 52: weight -0.1, margin offset 0.0
 
 What to do: compile again with this version; if it happens again it is a fault of the compiler, please report it.""",
     ),

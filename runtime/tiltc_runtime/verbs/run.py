@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help="the same settings on untouched rows: the baseline")
     parser.add_argument("--fresh", action="store_true", help="remove what an earlier run left in RUN")
     parser.add_argument("--root", type=Path, metavar="DIR", help="what the plan's relative paths are relative to")
+    parser.add_argument(
+        "--reference", type=Path, metavar="DIR", help="keep reference log-probabilities here, for several runs to share"
+    )
     add_report_flags(parser)
 
 
@@ -38,7 +41,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         err.flush()
 
     try:
-        record, found = train.run(args.plan, args.out, plain=args.plain, fresh=args.fresh, root=args.root, say=say)
+        flags = {"plain": args.plain, "fresh": args.fresh, "root": args.root, "reference": args.reference}
+        record, found = train.run(args.plan, args.out, **flags, say=say)
     except KeyboardInterrupt:
         say(f"interrupted; go on with: {_again(args)}")
         return INTERRUPTED
@@ -59,6 +63,7 @@ def summary(record: RunRecord, folder: Path) -> str:
 
 def _again(args: argparse.Namespace) -> str:
     flags = ["--plain"] * args.plain + (["--root", str(args.root)] if args.root else [])
+    flags += ["--reference", str(args.reference)] if args.reference else []
     return " ".join(["tiltc run", str(args.plan), "-o", str(args.out), *flags])
 
 
