@@ -91,7 +91,7 @@ def test_slow_pattern_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def slow(*_: object) -> None:
         raise detectors.PatternTimeout("x+", 1.0)
 
-    monkeypatch.setattr("tiltc.resolve.detector_readout", slow)
+    monkeypatch.setattr("tiltc.resolve.world.detector_readout", slow)
     result, found = compiled(tmp_path, PLAIN, evidence(100))
     assert result is None
     assert "T208" in codes(found)

@@ -202,6 +202,17 @@ def test_tokens_are_those_of_the_trainer(form: str, tmp_path: Path) -> None:
         assert e.cut == tuple(n > limit for n in whole)
 
 
+def test_the_row_that_is_just_too_long() -> None:
+    """A prompt of exactly max_length tokens leaves no room and its row is dropped; with one token of room it is kept."""
+    tokenizer = tiny_tokenizer()
+    pair = one({"prompt": "The sky is", "chosen": " blue.", "rejected": " green."})
+    length = len(encode_pair(tokenizer, pair, 100).prompt)
+    assert encode_pair(tokenizer, pair, length).too_long
+    kept = encode_pair(tokenizer, pair, length + 1)
+    assert not kept.too_long
+    assert [len(r) for r in kept.responses] == [1, 1]
+
+
 def test_some_rows_are_dropped_and_some_cut() -> None:
     """The comparison with TRL covers rows that it drops and responses that it cuts."""
     tokenizer = tiny_tokenizer()

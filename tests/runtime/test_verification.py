@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.planned import tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import TRAIN, tiny_plan, tiny_rows, tiny_world
 from tests.runtime.tiny import tiny_sae_folder
 from tiltc.cli import main
 from tiltc.plan import Discovered, ForecastRow, Group, Interval, Member, Plan, PlanConcept
@@ -21,6 +21,9 @@ from tiltc_runtime.sae import load_sae
 from tiltc_runtime.verification import verify
 
 DEFINITIONS = {"the": Concept(about="Says the.", pattern="the"), "bold": Concept(about="Bold.", surface="bold")}
+
+#: enough to be seen in a handful of rollouts
+STRONG = TRAIN.model_copy(update={"learning_rate": 0.05, "epochs": 1.0})
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(world: Path) -> Plan:
     """A plan with two concepts and five discovered groups over the tiny SAE."""
-    plan = tiny_plan(world, world / "plan")
+    plan = tiny_plan(world, world / "plan", train=STRONG)
     groups = {
         f"group-{i}": Group(members=(Member(feature=3 * i, weight=1.0, scale=1.0),), mean=0.3, sd=0.5) for i in range(5)
     }
@@ -179,7 +182,7 @@ def test_a_baseline_with_other_settings_is_refused(world: Path, tmp_path: Path) 
     other = tiny_world(tmp_path / "world")
     tiny_sae_folder(other / "sae")
     plan = planned(other)
-    changed = plan.model_copy(update={"train": plan.train.model_copy(update={"beta": 0.5, "epochs": 1.0})})
+    changed = plan.model_copy(update={"train": plan.train.model_copy(update={"beta": 0.5, "max_steps": 1})})
     write_plan(changed, tiny_rows(other), other / "plan")
     record, _ = train.run(other / "plan", other / "base", plain=True, root=other)
     assert record is not None

@@ -1,0 +1,158 @@
+"""Resolve: every name of a spec as evidence (design section 5), or a diagnostic that says why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tiltc import detectors
+from tiltc.derived import Derived
+from tiltc.diagnostics import Diagnostics
+from tiltc.groups import group_score
+from tiltc.plan import PlanConcept
+from tiltc.resolve.fitting import Fitted, fit_definition
+from tiltc.resolve.judging import Q_SIGNAL, judge, measured
+from tiltc.resolve.report import LEAST_AUROC, report_readings, report_unresolved
+from tiltc.resolve.world import World, discovered_groups, gap, read_world
+from tiltc.resolved import Measured, ResolvedSignal, ResolvedSpec
+from tiltc.spec import Amplify, Concept, Keep, Suppress
+from tiltc.stats import mean_effect
+
+if TYPE_CHECKING:
+    from tiltc.evidence import Evidence
+    from tiltc.parse import SpecFile
+
+__all__ = ["Q_SIGNAL", "resolve"]
+
+
+def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[ResolvedSpec | None, Diagnostics]:
+    """Resolve all signals, gates and the library concepts that the evidence carries."""
+    found = Diagnostics()
+    world = read_world(evidence, derived)
+    spec = spec_file.spec
+    wanted = {s.concept: ("signals", i, s.verb) for i, s in reversed(list(enumerate(spec.signals)))}
+    gates = {s.when: ("signals", i, "when") for i, s in reversed(list(enumerate(spec.signals))) if s.when}
+    asked = {s.concept: s.readout for s in reversed(spec.signals) if s.readout}
+    declared = {n: _measure(world, spec_file, n, "declared", asked.get(n), at, found) for n, at in wanted.items()}
+    opened = {n: _gate(world, spec_file, n, at, found) for n, at in gates.items()}
+    if found.failed:
+        return None, found
+    library = _library(world, spec_file, set(wanted))
+    groups = discovered_groups(world)
+    gaps = np.column_stack(
+        [gap(world, group_score(g.group, world.responses)) for g in groups] or [np.zeros((len(world.prompts), 0))]
+    )
+    measured = judge([m for m in declared.values() if m], library, gaps, world)
+    by_name = {m.plan.name: m for m in measured}
+    signals = tuple(
+        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world)
+        for i, ask in enumerate(spec.signals)
+    )
+    report_readings(spec_file, signals, found)
+    resolved = ResolvedSpec(
+        pairs=world.pairs,
+        signals=signals,
+        gates=tuple(g for g in opened.values() if g),
+        library=tuple(m for m in measured if m.plan.role == "library"),
+        discovered=groups,
+        discovered_gaps=gaps,
+    )
+    return (None if found.failed else resolved), found
+
+
+def _measure(
+    world: World,
+    spec_file: SpecFile,
+    name: str,
+    role: Literal["declared", "library"],
+    asked: str | None,
+    route: tuple[str | int, ...],
+    found: Diagnostics,
+) -> Measured | None:
+    definition = spec_file.library[name]
+    concept = definition.concept
+    at = spec_file.at(route)
+    if concept.kind in ("contrast", "label"):
+        found.add(
+            "T204",
+            at,
+            f"`{name}` is defined by `{concept.kind}`",
+            helps=["define it by `pattern`, `words`, `surface` or `examples`"],
+        )
+        return None
+    try:
+        fitted = fit_definition(world, definition)
+    except detectors.PatternTimeout as slow:
+        found.add("T208", at, f"the pattern of `{name}` ran for more than {slow.seconds:g} s on one text")
+        return None
+    if fitted is None:
+        found.add(
+            "T209",
+            at,
+            f"the contrast set of `{name}` is not in the evidence",
+            helps=["run `tiltc harvest` on this spec again"],
+        )
+        return None
+    readout = _readout(concept, asked, fitted)
+    if readout is None and role == "library":
+        return None
+    if readout is None:
+        report_unresolved(spec_file, name, fitted, at, found)
+        return None
+    return measured(world, definition, role, readout, fitted)
+
+
+def _readout(concept: Concept, asked: str | None, fitted: Fitted) -> Literal["sae", "detector"] | None:
+    """Which readout a concept gets: what was asked for, the SAE group where it detects, nothing otherwise."""
+    if concept.surface == "length" or asked == "detector":
+        return "detector" if detectors.has_detector(concept) else None
+    if fitted.group is None:
+        return None
+    sae = next((d for d in fitted.detection if d.tool == "sae"), None)
+    return "sae" if sae is None or sae.auroc.low >= LEAST_AUROC else None
+
+
+def _library(world: World, spec_file: SpecFile, declared: set[str]) -> tuple[Measured, ...]:
+    """Concepts nobody named that the data carries: measured for collateral, left out silently when it doesn't."""
+    out: list[Measured] = []
+    for name, definition in sorted(spec_file.library.items()):
+        concept = definition.concept
+        if name in declared or concept.reads != "response" or concept.kind in ("contrast", "label", "features"):
+            continue
+        measured = _measure(world, spec_file, name, "library", None, ("signals", 0), Diagnostics())
+        if measured is not None:
+            out.append(measured)
+    return tuple(out)
+
+
+def _gate(
+    world: World, spec_file: SpecFile, name: str, route: tuple[str | int, ...], found: Diagnostics
+) -> Measured | None:
+    definition = spec_file.library[name]
+    concept = definition.concept
+    if not detectors.has_detector(concept):
+        found.add(
+            "T207",
+            spec_file.at(route),
+            f"`{name}` is defined by `{concept.kind}`",
+            helps=["define the gate by `pattern` or `words`"],
+        )
+        return None
+    present = detectors.present(concept, world.prompts)
+    plan = PlanConcept(
+        name=name,
+        role="gate",
+        definition=concept.model_copy(update={"meta": None}),
+        status="resolved",
+        readout="detector",
+    )
+    return Measured(plan, np.zeros(len(present)), np.asarray(present, dtype=bool))
+
+
+def _signal(
+    index: int, ask: Suppress | Keep | Amplify, concept: Measured, gate: Measured | None, world: World
+) -> ResolvedSignal:
+    gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
+    effect = mean_effect(gap, world.pairs.cluster)
+    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se)

@@ -1,0 +1,126 @@
+"""What the evidence says about a fitted concept: rates, preference, status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltc import detectors
+from tiltc.fit import rounded
+from tiltc.groups import group_score
+from tiltc.plan import PlanConcept, Preference, Status
+from tiltc.resolve.fitting import Fitted
+from tiltc.resolve.world import World, detector_scores, gap
+from tiltc.resolved import Measured
+from tiltc.stats import benjamini_hochberg, length_controlled_effect, mean_effect
+
+if TYPE_CHECKING:
+    from tiltc.parse import Definition
+
+Array = npt.NDArray[np.float64]
+
+#: two unrelated groups are rivals when the second's AUROC comes this close and their gaps correlate less than that
+RIVAL_WITHIN, RIVAL_UNRELATED = 0.01, 0.3
+#: false discovery rate at which a preference counts as a signal
+Q_SIGNAL = 0.05
+
+
+def measured(
+    world: World,
+    definition: Definition,
+    role: Literal["declared", "library"],
+    readout: Literal["sae", "detector"],
+    fitted: Fitted,
+) -> Measured:
+    concept = definition.concept
+    raw = detector_scores(world, definition) if detectors.has_detector(concept) else None
+    mean, sd = _moments(raw, world)
+    if readout == "detector" or fitted.group is None:
+        scores = ((raw if raw is not None else np.zeros(len(world.both))) - mean) / sd
+    else:
+        scores = group_score(fitted.group, world.responses)
+    rates = _rates(raw, world) if raw is not None and concept.surface != "length" else (None, None)
+    plan = PlanConcept(
+        name=definition.name,
+        role=role,
+        definition=concept.model_copy(update={"meta": None}),
+        status=_status(fitted, world, readout),
+        readout=readout,
+        group=fitted.group,
+        detector_mean=mean,
+        detector_sd=sd,
+        detection=fitted.detection,
+        preference=_preference(gap(world, scores), world, rates),
+        contrast=_contrast_digest(definition),
+    )
+    return Measured(plan, gap(world, scores))
+
+
+def _moments(raw: Array | None, world: World) -> tuple[float, float]:
+    """Mean and sd of the detector readout over both responses of the usable pairs."""
+    if raw is None:
+        return 0.0, 1.0
+    inside = raw[world.both]
+    return float(f"{inside.mean():.7g}"), float(f"{max(inside.std(), 1e-6):.7g}")
+
+
+def _rates(raw: Array, world: World) -> tuple[float, float]:
+    """Share of chosen and of rejected responses in which the concept is present."""
+    n, usable = len(world.prompts), world.pairs.usable
+    return float(f"{raw[:n][usable].mean():.6g}"), float(f"{raw[n:][usable].mean():.6g}")
+
+
+def _status(fitted: Fitted, world: World, readout: str) -> Status:
+    """Ambiguous when an unrelated second group detects the concept as well as the first and reads other pairs."""
+    sae = next((d for d in fitted.detection if d.tool == "sae"), None)
+    if readout != "sae" or sae is None or fitted.rival is None or fitted.group is None:
+        return "resolved"
+    if fitted.rival_auroc < sae.auroc.value - RIVAL_WITHIN:
+        return "resolved"
+    first, second = (gap(world, group_score(g, world.responses)) for g in (fitted.group, fitted.rival))
+    together = float(np.corrcoef(first, second)[0, 1]) if first.any() and second.any() else 0.0
+    return "ambiguous" if together < RIVAL_UNRELATED else "resolved"
+
+
+def _contrast_digest(definition: Definition) -> str | None:
+    from tiltc.evidence import contrast_digest
+
+    return contrast_digest(definition) if definition.concept.kind == "examples" else None
+
+
+def _preference(gap: Array, world: World, rates: tuple[float | None, float | None]) -> Preference:
+    usable, pairs = world.pairs.usable, world.pairs
+    cluster = pairs.usable_cluster
+    effect = mean_effect(gap[usable], cluster)
+    controlled = length_controlled_effect(gap[usable], pairs.length_gap[usable], cluster)
+    first, second = (gap[usable & side].mean() if (usable & side).any() else 0.0 for side in (pairs.half, ~pairs.half))
+    return Preference(
+        effect=rounded(effect.interval),
+        effect_length_controlled=rounded(controlled.interval),
+        p=float(f"{effect.p:.6g}"),
+        q=1.0,
+        split_half_agrees=bool(first * second > 0),
+        chosen_rate=rates[0],
+        rejected_rate=rates[1],
+    )
+
+
+def judge(declared: list[Measured], library: tuple[Measured, ...], groups: Array, world: World) -> list[Measured]:
+    """q over everything tested, and the status that follows from it."""
+    usable = world.pairs.usable
+    cluster = world.pairs.usable_cluster
+    tested = [*declared, *library]
+    p = [m.plan.preference.p for m in tested if m.plan.preference] + [
+        mean_effect(g[usable], cluster).p for g in groups.T
+    ]
+    q = benjamini_hochberg(np.array(p))
+    out: list[Measured] = []
+    for measured, value in zip(tested, q, strict=False):
+        plan = measured.plan
+        assert plan.preference is not None
+        preference = plan.preference.model_copy(update={"q": float(f"{value:.6g}")})
+        status: Status = plan.status if plan.status == "ambiguous" else "resolved" if value < Q_SIGNAL else "weak"
+        out.append(Measured(plan.model_copy(update={"preference": preference, "status": status}), measured.gap))
+    return out

@@ -1,0 +1,71 @@
+"""What resolving has to say about names: unresolved, ambiguous, poorly read."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from tiltc import detectors
+from tiltc.diagnostics import Diagnostics, Span
+from tiltc.plan import Detection, Interval
+from tiltc.resolve.fitting import Fitted
+from tiltc.resolved import ResolvedSignal
+
+if TYPE_CHECKING:
+    from tiltc.parse import SpecFile
+
+#: a concept counts as detected when the lower end of its held-out AUROC reaches this
+LEAST_AUROC = 0.60
+#: the SAE group is clearly worse than the direction when it is lower by more than this and the intervals don't touch
+CLEARLY_WORSE = 0.02
+
+
+def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, found: Diagnostics) -> None:
+    notes = [f"{fitted.positives} of {fitted.texts} texts show it"]
+    sae = next((d for d in fitted.detection if d.tool == "sae"), None)
+    if sae is not None:
+        notes.append(f"best group: held-out AUROC {_show(sae.auroc)}; needed: lower end of at least {LEAST_AUROC:.2f}")
+    elif spec_file.library[name].concept.kind == "features":
+        found.add("T206", at, f"none of the features of `{name}` fires on this data", notes=notes)
+        return
+    else:
+        notes.append("at least 10 with and 10 without are needed in each half of the data")
+    near = difflib.get_close_matches(name, [n for n in spec_file.library if n != name], 3, 0.5)
+    helps = ["give the concept a contrast set: `examples: FILE`"] + (
+        [f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else []
+    )
+    found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
+
+
+def report_readings(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], found: Diagnostics) -> None:
+    for signal in signals:
+        plan = signal.concept.plan
+        tools = {d.tool: d for d in plan.detection}
+        at = spec_file.at(("signals", signal.index, signal.verb))
+        if plan.status == "ambiguous":
+            features = ", ".join(str(m.feature) for m in plan.group.members) if plan.group else "none"
+            found.add(
+                "T202",
+                at,
+                f"two unrelated groups detect `{plan.name}` equally well",
+                notes=[f"the first was taken: features {features}", f"held-out AUROC: {_show(tools['sae'].auroc)}"],
+                helps=["define the concept more narrowly", "pin the features you mean: `features: [..]`"],
+            )
+        if plan.readout == "sae" and "direction" in tools and _clearly_worse(tools["sae"], tools["direction"]):
+            found.add(
+                "T203",
+                at,
+                f"the SAE group of `{plan.name}` is a poor reading of it",
+                notes=[f"held-out AUROC: {tool} {_show(d.auroc)}" for tool, d in tools.items()],
+                helps=["read it by its own detector: `readout: detector`"]
+                if detectors.has_detector(plan.definition)
+                else [],
+            )
+
+
+def _clearly_worse(sae: Detection, direction: Detection) -> bool:
+    return sae.auroc.value < direction.auroc.value - CLEARLY_WORSE and sae.auroc.high < direction.auroc.low
+
+
+def _show(interval: Interval) -> str:
+    return f"{interval.value:.3f} (95% {interval.low:.3f}-{interval.high:.3f})"
