@@ -53,17 +53,18 @@ def main() -> int:
     for number, step in enumerate(todo, 1):
         say(f"\n[{number}/{len(todo)}] {step.title}  ({elapsed(begun)} so far)\n$ tiltc {' '.join(step.arguments)}")
         code = tiltc(step.arguments)
-        # verify ends with 1 when what it measured is a finding; its report is there all the same
+        # verify ends with 1 when what it measured is a finding: that is a result, and the demo has shown it
         if code > (step.arguments[0] == "verify"):
             return stopped(step, code)
-    say(f"\ndone in {elapsed(begun)}")
+    say(f"\ndone in {elapsed(begun)}" + (", with findings: what was measured is not all that was asked for" if code else ""))
     say(f"the plan, as a reviewer reads it:  tiltc show {args.into}/plan")
     say(f"the report, as a page:             {ROOT / args.into / 'tilted/verify/report.html'}")
-    return code
+    return 0
 
 
 def tiltc(arguments: tuple[str, ...]) -> int:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONWARNINGS"] = "ignore::FutureWarning"
     try:
         return subprocess.run([sys.executable, "-m", "tiltc", *arguments], cwd=ROOT, env=environment).returncode
     except KeyboardInterrupt:
