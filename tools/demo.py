@@ -56,7 +56,10 @@ def main() -> int:
         # verify ends with 1 when what it measured is a finding: that is a result, and the demo has shown it
         if code > (step.arguments[0] == "verify"):
             return stopped(step, code)
-    say(f"\ndone in {elapsed(begun)}" + (", with findings: what was measured is not all that was asked for" if code else ""))
+    say(
+        f"\ndone in {elapsed(begun)}"
+        + (", with findings: what was measured is not all that was asked for" if code else "")
+    )
     say(f"the plan, as a reviewer reads it:  tiltc show {args.into}/plan")
     say(f"the report, as a page:             {ROOT / args.into / 'tilted/verify/report.html'}")
     return 0

@@ -14,7 +14,7 @@ from tiltc_runtime.report.model import ConceptOutcome, Finding, Report
 
 #: false discovery rate at which an unnamed shift is worth a warning
 Q_COLLATERAL = 0.05
-#: share of empty or looping rollouts beyond the start policy's that spoils a comparison
+#: share of degenerate rollouts beyond the start policy's that spoils a comparison
 DEGENERATE = 0.10
 #: a forecast that a shuffled one beats this often is no forecast
 P_CHANCE = 0.05
@@ -97,5 +97,5 @@ def _degenerate(report: Report, found: Diagnostics) -> None:
     start = next(policy for policy in report.policies if policy.name == "start")
     for policy in report.policies:
         if policy.degenerate > start.degenerate + DEGENERATE:
-            text = f"{policy.degenerate:.0%} of the {policy.name} policy's rollouts are empty or loops"
+            text = f"{policy.degenerate:.0%} of the {policy.name} policy's rollouts are no language"
             found.add("T608", None, text, notes=[f"start policy: {start.degenerate:.0%}"])

@@ -210,7 +210,7 @@ def _judge_target(verb: Verb, rest: Interval, band: float, direction: int) -> Ju
     beyond = rest.value * direction > 0
     if verb == "amplify":
         if beyond:
-            return Judged("amplified", "more than was asked for")
+            return Judged("overshot", "beyond the target: more than was asked for")
         return Judged("partly amplified", "in the direction asked for, short of the target")
     if beyond:
         return Judged("partly suppressed", "in the direction asked for, short of the target")

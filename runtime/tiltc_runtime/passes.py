@@ -109,10 +109,11 @@ def _stopping_at(layer: torch.nn.Module, *, before: bool) -> Generator[None, Non
     def before_layer(_module: Any, inputs: Any, keywords: Any) -> None:
         raise _Reached(inputs[0] if inputs else keywords["hidden_states"])
 
-    if before:
-        handle = layer.register_forward_pre_hook(before_layer, with_kwargs=True)
-    else:
-        handle = layer.register_forward_hook(after_layer)
+    handle = (
+        layer.register_forward_pre_hook(before_layer, with_kwargs=True)
+        if before
+        else layer.register_forward_hook(after_layer)
+    )
     try:
         yield
     finally:

@@ -17,6 +17,8 @@ from tiltc_runtime.prompts import Prompt
 
 Array = npt.NDArray[np.float64]
 
+#: a text with fewer letters and digits than this among its visible characters is not language
+LETTERS = 0.4
 #: a text with fewer words is too short to loop
 FEWEST_WORDS = 20
 #: a text loops when less than this share of its word 4-grams are different ones
@@ -30,7 +32,7 @@ class Scored:
     Attributes:
         present: (rollouts,) 1 where the detector fires, else 0; for concepts that have one.
         score: (rollouts,) standardised readout; for concepts and discovered groups.
-        degenerate: (rollouts,) texts that are empty or loop.
+        degenerate: (rollouts,) texts that say nothing, see `degenerate`.
         timed_out: concepts whose pattern ran away on one of the texts, and which are in neither dictionary.
     """
 
@@ -82,9 +84,12 @@ def _expressed(gate: PlanConcept, texts: Sequence[str]) -> npt.NDArray[np.bool_]
 
 
 def degenerate(text: str) -> bool:
-    """True for a text that says nothing: empty, or the same few words over and over."""
+    """True for a text that says nothing: empty, hardly a letter in it, or the same few words over and over."""
     words = text.split()
+    visible = "".join(words)
+    if sum(map(str.isalnum, visible)) <= LETTERS * len(visible):
+        return True
     if len(words) < FEWEST_WORDS:
-        return not words
+        return False
     runs = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
     return len(set(runs)) < DISTINCT * len(runs)

@@ -129,7 +129,7 @@ def test_recovery_is_not_defined_within_noise() -> None:
         (KEEP, 0.10, 0.50, 0.20, "moved"),
         (AMPLIFY, 0.10, 0.30, 0.50, "amplified"),
         (AMPLIFY, 0.10, 0.30, 0.36, "partly amplified"),
-        (AMPLIFY, 0.10, 0.30, 0.80, "amplified"),
+        (AMPLIFY, 0.10, 0.30, 0.80, "overshot"),
         (AMPLIFY, 0.10, 0.30, 0.30, "no effect"),
         (AMPLIFY, 0.10, 0.30, 0.10, "wrong direction"),
         (SUPPRESS, 0.10, None, 0.10, "not measurable"),

@@ -131,8 +131,9 @@ def test_loops_are_reported(trial: Trial) -> None:
     tilted = trial.answers["tilted"]
     looping = type(tilted.scored)(tilted.scored.present, tilted.scored.score, np.arange(len(trial.prompt)) % 3 == 0)
     answers = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, looping)}
-    _, found = assess(Trial(trial.plan, trial.verify, trial.prompts, answers))
+    report, found = assess(Trial(trial.plan, trial.verify, trial.prompts, answers))
     assert "T608" in [d.code for d in found]
+    assert "no language" in render_html(report)
 
 
 def test_without_a_baseline_the_report_says_less() -> None:

@@ -89,6 +89,10 @@ def test_a_pattern_that_runs_away_is_left_out_and_named() -> None:
         (" \n", True),
         ("Yes.", False),
         ("the same few words " * 20, True),
+        ("🌟🌟🌟\n🌟🌟🌟\n🌟", True),
+        ("空が青いのは光が散乱するからです。", False),
+        ("Sure! 🌟 It is **blue** 🎉", False),
+        ("| a | b |\n|---|---|\n| one apple | two pears |", False),
         ("Light is scattered by air, and blue light more than red, because the strength of scattering grows with the "
          "fourth power of frequency, so the sky looks blue from below and black from above.", False),
     ],

@@ -113,11 +113,13 @@ What to do: sample more rollouts; check that training took enough steps to shift
         "degenerate rollouts",
         Severity.WARNING,
         """\
-Many rollouts of a policy are empty or repeat a few words over and over, so that rates and readouts of them mean little.
+Many rollouts of a policy are no language: empty, hardly a letter in them, or a few words over and over. Rates and
+readouts of them mean little, and a concept that is "suppressed" in them is only gone with everything else.
 
-Example: 41% of the tilted policy's rollouts are empty or loops; for the starting policy it is 2%.
+Example: 41% of the tilted policy's rollouts are no language; for the starting policy it is 2%.
 
-What to do: lower the learning rate or train for fewer steps. A forecast holds for a policy that still writes text.
+What to do: lower the learning rate, train for fewer steps, or ask for less. A forecast holds for a policy that still
+writes text.
 """,
     ),
     Code(

@@ -63,7 +63,7 @@ class PolicyFacts(Frozen):
     mean_tokens: float
     #: share that ended by itself before max_new_tokens
     finished: float
-    #: share that is empty or loops
+    #: share that is empty, symbols only, or loops
     degenerate: float
 
 

@@ -60,7 +60,10 @@ def headline(report: Report) -> str:
     good = sum(TONES.get(c.verdict or "", "") == "good" for c in judged)
     bad = sum(TONES.get(c.verdict or "", "") == "bad" for c in judged)
     told = f"{good} of {len(judged)} {'signal' if len(judged) == 1 else 'signals'} met beyond noise"
-    return told + (f", {bad} went the wrong way." if bad else ".")
+    told += f", {bad} went against the spec." if bad else "."
+    if any(finding.code == "T608" for finding in report.findings):
+        told += " But many rollouts are no language at all: read everything here with that in mind."
+    return told
 
 
 def verdict_on_forecast(report: Report) -> str:
