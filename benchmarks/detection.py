@@ -1,6 +1,6 @@
 """How well does an SAE group detect a concept on rows it was not fitted on? Beside it: direction, probe, bag of words.
 
-    python benchmarks/detection.py [--per-concept 240] [--out FILE]
+    python benchmarks/detection.py [--per-concept 240] [--characters 2000] [--out FILE]
 
 Reads the shared contrast pairs (two texts of a pair stay in one half), fits every tool on half A and prints the AUROC on
 half B. Skips with a message where the shared data is absent (`TILTC_SHARED_DATA`, default `../shared/data`).
@@ -40,8 +40,11 @@ SETS: dict[str, tuple[str, str]] = {
 BY_DETECTOR = ("std.stance.hedging", "std.stance.apology")
 
 
-def rows_of(file: Path, concept: str, most: int) -> list[dict[str, str]]:
-    """At most `most` rows, whole pairs at a time, in a fixed random order."""
+def rows_of(file: Path, concept: str, most: int, characters: int) -> list[dict[str, str]]:
+    """At most `most` rows, whole pairs at a time, in a fixed random order.
+
+    Pairs with a text of more than `characters` are left out: a label holds for a whole text, so none may be cut.
+    """
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     rows = [r for r in rows if not concept or concept in r["concept"]]
     pairs: dict[str, list[dict[str, str]]] = {}
@@ -53,6 +56,8 @@ def rows_of(file: Path, concept: str, most: int) -> list[dict[str, str]]:
     for name in names:
         if len(picked) >= most:
             break
+        if any(len(r["response"]) > characters for r in pairs[name]):
+            continue
         picked += [{**r, "pair": name} for r in pairs[name] if r["response"]]
     return picked
 
@@ -85,7 +90,7 @@ def bag_of_words(texts: list[str], label: np.ndarray, half: np.ndarray) -> float
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--per-concept", type=int, default=240)
-    arguments.add_argument("--max-length", type=int, default=512)
+    arguments.add_argument("--characters", type=int, default=2000, help="longest text that is read")
     arguments.add_argument("--out", type=Path)
     args = arguments.parse_args()
     shared = Path(os.environ.get("TILTC_SHARED_DATA", "../shared/data")) / "concepts"
@@ -105,8 +110,8 @@ def main() -> int:
     sae = load_sae("builtin:smollm2-135m-instruct-l15")
     results, seen = [], []
     for name, (file, concept) in SETS.items():
-        rows = rows_of(shared / file, concept, args.per_concept)
-        reading = read_texts(model, sae, [(r["prompt"], r["response"]) for r in rows], max_length=args.max_length)
+        rows = rows_of(shared / file, concept, args.per_concept, args.characters)
+        reading = read_texts(model, sae, [(r["prompt"], r["response"]) for r in rows], max_length=2048)
         half = halves(np.array([sha256_text(r["pair"]) for r in rows]))
         label = np.array([bool(r["label"]) for r in rows])
         activations = reading.max.tocsc()

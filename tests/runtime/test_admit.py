@@ -100,6 +100,13 @@ def test_rows_added_removed_or_moved_are_refused(world: Path, change: str) -> No
     assert codes(refused(world)) == ["T524"]
 
 
+def test_rows_in_another_order_than_the_data_are_refused(world: Path) -> None:
+    """A plan whose pins are right but whose rows are in another order would give weights to the wrong pairs."""
+    ids = tiny_rows(world)["row_id"].to_pylist()
+    tiny_plan(world, world / "plan", rows=tiny_rows(world, row_id=[ids[1], ids[0], *ids[2:]]))
+    assert codes(refused(world)) == ["T524"]
+
+
 def test_the_same_rows_from_another_file_are_admitted(world: Path) -> None:
     """What counts is the content: the same rows with other white space are the same data."""
     rows = [json.loads(line) for line in (world / "pairs.jsonl").read_text().splitlines()]
