@@ -87,7 +87,8 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
     found = Diagnostics()
     bands = tuple(_band(s) for s in checked.resolved.signals)
     n = len(checked.resolved.pairs.usable)
-    state = _State(np.ones(n, dtype=bool), np.ones(n), np.zeros(n))
+    # rows that training can't use count for nothing, here as there
+    state = _State(checked.resolved.pairs.usable.copy(), np.ones(n), np.zeros(n))
     assigned = _assign(bands, spec_file.spec.budget, state)
     for mechanism in ("filter", "reweight", "reward"):
         active = [b for b in bands if assigned.get(b.signal.index, ("", ""))[0] == mechanism]
@@ -111,9 +112,9 @@ def _band(signal: ResolvedSignal) -> Band:
         target = ask.to.sd
     else:
         target = (ask.to.times or 0.0) * today
-    return Band(
-        signal, target, max(ask.within * abs(today), floor if isinstance(ask, Keep) else min(floor, 0.05 * abs(today)))
-    )
+    least = floor if isinstance(ask, Keep) else min(floor, 0.05 * abs(today))
+    size = max(abs(today), abs(target)) if isinstance(ask, Amplify) and ask.to.sd is not None else abs(today)
+    return Band(signal, target, max(ask.within * size, least))
 
 
 def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int, tuple[Built, str]]:
@@ -123,7 +124,9 @@ def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int,
         ask = band.signal.ask
         if isinstance(ask, Keep):
             continue
-        if ask.with_ == "auto":
+        if ask.with_ == "auto" and ask.strength is not None:
+            out[band.signal.index] = ("reward", "a strength is given, and a strength is a reward term's")
+        elif ask.with_ == "auto":
             out[band.signal.index] = _auto(band, budget, state)
         elif ask.with_ in ("filter", "reweight", "reward"):
             out[band.signal.index] = (ask.with_, "asked for in the spec")
@@ -155,7 +158,7 @@ def _run(
     found: Diagnostics,
 ) -> None:
     """Solve one mechanism for its signals, all keeps and all that earlier mechanisms settled."""
-    settled = [d.band for d in state.done]
+    settled = _settled(state)
     by_hand = [b for b in active if getattr(b.signal.ask, "strength", None) is not None]
     held = [b for b in bands if isinstance(b.signal.ask, Keep)] + settled
     solving = [b for b in active if b not in by_hand] + held
@@ -168,24 +171,43 @@ def _run(
         offset,
     )
     solution = _solve(mechanism, problem, spec_file.spec.budget)
+    auto = [b for b in active if _with(b) == "auto"]
+    if not solution.feasible and mechanism == "filter" and auto:
+        for band in auto:
+            assigned[band.signal.index] = ("reward", "with the other signals, a filter exceeds the budget")
+        if rest := [b for b in active if b not in auto]:
+            _run(spec_file, mechanism, rest, bands, assigned, state, found)
+        return
     if not solution.feasible:
         _infeasible(spec_file, mechanism, problem, solution, solving, found)
         return
     strength = {b.signal.index: float(s) for b, s in zip(solving, solution.strength, strict=True)}
     strength |= {b.signal.index: _by_hand(b) for b in by_hand}
     _apply(mechanism, problem, solution, state)
-    for band in [*active, *[b for b in held if strength[b.signal.index] and b not in settled]]:
-        state.done = [d for d in state.done if d.band is not band] + [
-            _decision(band, mechanism, strength, assigned, solution)
-        ]
+    for band in [*active, *[b for b in held if strength[b.signal.index]]]:
+        state.done.append(_decision(band, mechanism, strength, assigned, solution))
     for band in by_hand:
         _missed(spec_file, band, state, found)
 
 
+def _settled(state: _State) -> list[Band]:
+    """Signals that an earlier mechanism solved: held where they are. Keeps are held anyway, given strengths are not."""
+    unique = {d.band.signal.index: d.band for d in state.done}
+    return [
+        b
+        for b in unique.values()
+        if not isinstance(b.signal.ask, Keep) and getattr(b.signal.ask, "strength", None) is None
+    ]
+
+
+def _with(band: Band) -> str:
+    return getattr(band.signal.ask, "with_", "")
+
+
 def _by_hand(band: Band) -> float:
-    """A strength given by hand is a size; its sign follows from the verb (paper section 2.0)."""
+    """A strength given by hand is a size; its sign is the one that moves the signal toward its target."""
     size = abs(float(band.signal.ask.strength or 0.0))  # type: ignore[union-attr]
-    return -size if isinstance(band.signal.ask, Amplify) else size
+    return size if band.target < band.signal.today else -size
 
 
 def _solve(mechanism: Built, problem: Problem, budget: Budget) -> Solution:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,7 +46,7 @@ class Derived:
             return make()
         try:
             return kind.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError):
+        except (OSError, ValueError, ValidationError):
             value = make()
             self._write(path, lambda part: part.write_text(canonical_json(value), encoding="utf-8"))
             return value
@@ -54,7 +55,7 @@ class Derived:
         return (
             None
             if self.folder is None
-            else self.folder / f"{sha256_text(canonical_json([VERSION, key]))[:32]}.{ending}"
+            else self.folder / f"{sha256_text(canonical_json([VERSION, version('tiltc'), key]))[:32]}.{ending}"
         )
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:

@@ -107,7 +107,7 @@ def _rows(solved: Solved) -> pa.Table:
 
 
 def _reasons(solved: Solved) -> list[str]:
-    said: list[list[str]] = [[] for _ in solved.keep]
+    said: list[list[str]] = [[] if ok else ["not usable"] for ok in solved.checked.resolved.pairs.usable]
     for decision in solved.decisions:
         what = f"{decision.mechanism} {decision.band.signal.concept.plan.name}"
         for row in np.flatnonzero(decision.rows):

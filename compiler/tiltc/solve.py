@@ -56,6 +56,12 @@ class Problem:
         """g (c,) when row i counts `factor[i]` times."""
         return self.gaps.T @ (self.base * factor) / len(self.base)
 
+    @property
+    def scale(self) -> Array:
+        """The size of each constraint (c,): its signal or target, and never less than a thousandth of the gaps' size."""
+        today, size = np.abs(self.signal(np.ones(len(self.base)))), np.sqrt((self.gaps**2).mean(0))
+        return np.maximum(np.maximum(today, np.abs(self.target)), 1e-3 * size) + self.tolerance + 1e-12
+
     def excess(self, factor: Array) -> Array:
         """How far each signal is outside of its band (c,), 0 inside."""
         return np.maximum(np.abs(self.signal(factor) - self.target) - self.tolerance, 0.0)
@@ -122,9 +128,10 @@ def tilt(problem: Problem, link: Link) -> Solution:
     neutral = np.ones(len(problem.base))
     if certificate:
         return Solution(np.zeros(len(problem.target)), neutral, False, certificate, shortfall)
-    strength = _newton(problem, link)
+    # ten digits: beyond them lie the last bits of a BLAS, and plans are compared as bytes
+    strength = np.array([float(f"{s:.10g}") for s in _newton(problem, link)])
     factor = link.factor(problem.offset + problem.gaps @ strength, problem.base)
-    scale = np.abs(problem.signal(neutral)) + problem.tolerance + 1e-12
+    scale = problem.scale
     met = bool((problem.excess(factor) <= 1e-6 * scale).all())
     # Feasible only in the limit of an infinite strength: every constraint that pulls is part of the reason.
     pulling = tuple(int(i) for i in np.flatnonzero(problem.excess(neutral) > 0))
@@ -228,7 +235,7 @@ def _least_violation(problem: Problem, link: Link | None) -> float:
     n, c = problem.gaps.shape
     rows = np.flatnonzero(problem.base > 0)
     weighted = (problem.gaps[rows] * problem.base[rows, None]).T / n
-    slack = np.diag(np.abs(problem.signal(np.ones(n))) + problem.tolerance + 1e-12)
+    slack = np.diag(problem.scale)
     most = 1.0 if link is None else link.most
     equal: dict[str, Array] = {}
     if link is REWEIGHT:
@@ -270,7 +277,8 @@ def drop(problem: Problem, budget: float) -> Solution:
     spent = float((problem.base > 0).sum() - keep[candidates].sum())
     if spent > budget * n + 1e-9:
         return Solution(np.zeros(c), keep, False, tuple(range(c)), spent / n)
-    return Solution(np.zeros(c), keep, True)
+    met = bool((problem.excess(keep) <= 1e-6 * problem.scale).all())
+    return Solution(np.zeros(c), keep, met, () if met else tuple(range(c)))
 
 
 def _round(problem: Problem, candidates: npt.NDArray[np.int64], relaxed: Array) -> Array:

@@ -159,3 +159,36 @@ def test_offsets_beyond_the_sigmoid_are_reported(tmp_path: Path) -> None:
     signals = PLAIN + "    strength: 9\n"
     _, found = compiled(tmp_path, signals, evidence(), "budget: {effective_sample: 0%}\n")
     assert "T406" in codes(found)
+
+
+def test_amplify_against_the_data_is_refused(tmp_path: Path) -> None:
+    """T316: a multiple of a negative signal would teach less of what is to be amplified."""
+    data = evidence(rates={"std.stance.apology": (0.1, 0.4)})
+    result, found = compiled(tmp_path, "  - amplify: std.stance.apology\n", data)
+    assert result is None
+    assert codes(found) == ["T316"]
+
+
+def test_strength_moves_a_rejected_leaning_signal_toward_zero(tmp_path: Path) -> None:
+    """A strength given by hand suppresses whichever side carries the concept."""
+    data = evidence(rates={"std.stance.apology": (0.1, 0.4)})
+    result, _ = compiled(tmp_path, "  - suppress: std.stance.apology\n    strength: 0.2\n", data)
+    assert result is not None
+    row = next(r for r in result[0].forecast if r.name == "std.stance.apology")
+    assert row.plain.value < row.tilted.value < 0
+
+
+def test_filters_that_exceed_the_budget_together_become_reward_terms(tmp_path: Path) -> None:
+    """`auto` falls back, instead of refusing what nobody asked for."""
+    data = evidence(1600, {"std.style.bold": (0.04, 0.004), "std.style.emoji": (0.045, 0.004)})
+    signals = "".join(f"  - suppress: std.style.{s}\n    to: 20%\n" for s in ("bold", "emoji"))
+    result, found = compiled(tmp_path, signals, data)
+    assert result is not None, codes(found)
+
+
+def test_nothing_usable_is_said_so(tmp_path: Path) -> None:
+    """T210, also where the detector is the readout."""
+    data = replace(evidence(60), ok=np.zeros(60, dtype=bool))
+    result, found = compiled(tmp_path, PLAIN + "    readout: detector\n", data)
+    assert result is None
+    assert codes(found) == ["T210"]

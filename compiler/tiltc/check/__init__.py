@@ -45,6 +45,7 @@ def check(spec_file: SpecFile, resolved: ResolvedSpec, evidence: Evidence) -> tu
         measured.shared_features,
         measured.spilling_parent,
         measured.absent_signal,
+        measured.against_the_data,
         measured.closed_gate,
         measured.truncated_concept,
         measured.few_rows,

@@ -41,7 +41,8 @@ def shared_features(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnost
         if first.concept.plan.name == second.concept.plan.name or frozenset({first.verb, second.verb}) not in OPPOSED:
             continue
         groups = [s.concept.plan.group if s.concept.plan.readout == "sae" else None for s in (first, second)]
-        if groups[0] is None or groups[1] is None:
+        apart = not ((first.gap != 0) & (second.gap != 0)).any()
+        if groups[0] is None or groups[1] is None or apart:
             continue
         share, common = _overlap(groups[0], groups[1])
         if share > SHARED_WEIGHT:
@@ -109,6 +110,19 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
             helps=["drop the signal"]
             + (["ask for an absolute amount: `to: 0.1sd`"] if signal.verb == "amplify" else []),
         )
+
+
+def against_the_data(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:
+    """T316: a multiple of a signal that points to rejected would teach less of the concept, not more."""
+    for signal in resolved.signals:
+        if isinstance(signal.ask, Amplify) and signal.ask.to.sd is None and signal.today + 1.96 * signal.se < 0:
+            found.add(
+                "T316",
+                _at(spec_file, signal),
+                f"this data teaches against `{signal.concept.plan.name}`",
+                notes=[f"mean gap {signal.today:+.4f} sd: a multiple of it is further from what is asked"],
+                helps=["ask for an absolute amount: `to: 0.1sd`"],
+            )
 
 
 def closed_gate(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:

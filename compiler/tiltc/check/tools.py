@@ -26,6 +26,13 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
                 f"`{signal.with_}` can only take a concept away",
                 helps=["use `with: reward` or `with: reweight`"],
             )
+        if not isinstance(signal, Keep) and signal.strength is not None and signal.with_ in BLOCKING:
+            found.add(
+                "T308",
+                spec_file.at(("signals", i, "strength")),
+                f"`{signal.with_}` has no strength",
+                helps=["remove `strength`, or use `with: reward` or `with: reweight`"],
+            )
         definition = spec_file.library.get(signal.concept)
         if (
             signal.readout == "detector"

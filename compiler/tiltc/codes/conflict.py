@@ -159,4 +159,15 @@ Example: `loss: ipo` with `with: reward`.
 
 What to do: use `sigmoid`, `hinge`, `robust` or `sigmoid_norm`, or a mechanism without offsets.""",
     ),
+    Code(
+        "T316",
+        "amplify against the data",
+        Severity.ERROR,
+        """The concept is more present in rejected than in chosen responses, so a multiple of today's signal would teach
+less of it.
+
+Example: `amplify: std.stance.apology` with `to: 2x` on data whose rejected responses apologise.
+
+What to do: ask for an absolute amount with `to: 0.1sd`; the compiler then says whether the data can carry it.""",
+    ),
 )

@@ -85,6 +85,17 @@ Example: `(a+)+$` on a long run of the letter a.
 What to do: avoid nested repetition; anchor the pattern; use `words` for plain lists.""",
     ),
     Code(
+        "T210",
+        "nothing to learn from",
+        Severity.ERROR,
+        """Fewer than two prompts have a pair of two different, nonempty responses that fit `train.max_length`, so there is
+nothing to measure and no error to estimate.
+
+Example: a dataset in which every chosen response equals the rejected one.
+
+What to do: check the data (`tiltc harvest` counts the rows it can't use, by reason), or raise `train.max_length`.""",
+    ),
+    Code(
         "T209",
         "contrast set not harvested",
         Severity.ERROR,

@@ -30,6 +30,13 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     """Resolve all signals, gates and the library concepts that the evidence carries."""
     found = Diagnostics()
     world = read_world(evidence, derived)
+    if len(np.unique(world.pairs.cluster[world.pairs.usable])) < 2:
+        found.add(
+            "T210",
+            spec_file.at(("data",)),
+            f"{int(world.pairs.usable.sum())} of {len(world.prompts)} pairs can be used",
+        )
+        return None, found
     spec = spec_file.spec
     wanted = {s.concept: ("signals", i, s.verb) for i, s in reversed(list(enumerate(spec.signals)))}
     gates = {s.when: ("signals", i, "when") for i, s in reversed(list(enumerate(spec.signals))) if s.when}

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     evidence = _evidence(args, spec_file, found) if spec_file else None
     if spec_file is None or evidence is None or found.failed:
         return report(found, args, out, err, sources)
-    cache = None if args.no_cache else evidence.folder.parent.parent / "derived"
+    cache = None if args.no_cache else args.store.parent / "derived"
     compiled, more = compile_spec(spec_file, evidence, cache)
     found.extend(more)
     if compiled is not None and not found.failed:
