@@ -29,6 +29,7 @@ def planted(start: float, plain: float | None, tilted: float, *, seed: int = 0) 
     return Paired(sides[0], sides[1], sides[2])
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 400), share=st.floats(0, 1))
 def test_wilson_is_the_interval_that_scipy_computes(n: int, share: float) -> None:
     """A rate's interval is Wilson's score interval."""
@@ -84,7 +85,7 @@ def test_equal_policies_do_not_differ() -> None:
     assert found.difference == Interval(value=0.0, low=0.0, high=0.0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(offset=st.floats(-3, 3), seed=st.integers(0, 99))
 def test_shifts_ignore_a_common_level_and_swap_sign(offset: float, seed: int) -> None:
     """Adding the same to every policy changes no shift; exchanging plain and tilted turns the difference round."""

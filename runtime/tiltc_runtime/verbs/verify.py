@@ -80,7 +80,7 @@ def summary_table(report: Report) -> str:
 
     against = "tilted - plain" if report.has_baseline else "tilted - start"
     header = ("signal", "start", "plain", "tilted", against, "forecast", "verdict")
-    foreseen = {p.name: f"{100 * _left(p.simulated_plain, p.simulated_tilted):.0f}% left" for p in report.points}
+    foreseen = {p.name: f"{100 * _left(p.simulated_plain, p.simulated_tilted):.0f}% of plain" for p in report.points}
     rows = [
         (
             f"{c.verb} {c.name}" + (f" when {c.when}" if c.when else ""),
