@@ -27,7 +27,7 @@ Built = Literal["filter", "reweight", "reward"]
 FINEST = 0.25
 #: an offset beyond this leaves less than 0.25% of a pair's gradient
 SATURATED = 6.0
-#: shares of pairs: a concept carried by fewer is a matter for a filter
+#: a concept is one-sided when fewer than this share of the pairs that differ in it lean the other way
 ONE_SIDED = 0.02
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tiltc.canonical import digest
 from tiltc.choose import Decision, Solved
 from tiltc.forecast import forecast
 from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend
-from tiltc.planfile import rows_digest
+from tiltc.planfile import sealed
 from tiltc.solve import effective_sample
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def lower(
         train=spec.train,
         verify=spec.verify,
         budget=spec.budget,
-        pins=_pins(spec_file, manifest, concepts, rows),
+        pins=_pins(spec_file, manifest, concepts),
         overrides=dict(sorted(spec_file.overrides.items())),
         concepts=concepts,
         discovered=solved.checked.resolved.discovered,
@@ -48,10 +47,10 @@ def lower(
         spend=_spend(solved),
         allowed=allowed,
     )
-    return plan.model_copy(update={"digest": digest(plan)}), rows
+    return sealed(plan, rows), rows
 
 
-def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, ...], rows: pa.Table) -> Pins:
+def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, ...]) -> Pins:
     return Pins(
         spec=spec_file.digest,
         evidence=manifest.digest,
@@ -61,7 +60,7 @@ def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, 
         template=manifest.template,
         max_length=manifest.max_length,
         contrasts={c.name: c.contrast for c in concepts if c.contrast},
-        rows=rows_digest(rows),
+        rows="",  # filled in by `sealed`
     )
 
 
