@@ -95,6 +95,9 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
         if active:
             _run(spec_file, mechanism, active, bands, assigned, state, found)
     if not found.failed:
+        for band in bands:
+            if getattr(band.signal.ask, "strength", None) is not None:
+                _missed(spec_file, band, state, found)
         _spend(spec_file, state, found)
     solved = Solved(checked, state.keep, state.weight, state.offset, bands, tuple(state.done))
     return (None if found.failed else solved), found
@@ -186,8 +189,6 @@ def _run(
     _apply(mechanism, problem, solution, state)
     for band in [*active, *[b for b in held if strength[b.signal.index]]]:
         state.done.append(_decision(band, mechanism, strength, assigned, solution))
-    for band in by_hand:
-        _missed(spec_file, band, state, found)
 
 
 def _settled(state: _State) -> list[Band]:
@@ -274,9 +275,12 @@ def _infeasible(
         )
         return
     notes = [_line(b) for b in clash] + _correlation(clash)
-    notes.append(
-        f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for the clash"
-    )
+    if solution.shortfall:
+        notes.append(
+            f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for it"
+        )
+    else:
+        notes.append("the constraints hold in the limit of an infinite strength only: some pairs would count nothing")
     found.add(
         "T401",
         _place(spec_file, first),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiltc.choose import Solved
-from tiltc.plan import ForecastRow, Interval
+from tiltc.choose import Band, Solved
+from tiltc.plan import ForecastRow, Interval, Kind
 from tiltc.stats import bootstrap_means
 
 Array = npt.NDArray[np.float64]
@@ -26,50 +26,70 @@ RATE, STEPS, RIDGE = 0.2, 300, 0.02
 
 
 @dataclass(frozen=True)
-class Columns:
-    """All that is forecast: names, kinds and gaps (n, k), declared first."""
+class Item:
+    """One thing that is forecast. `band` is what its signal allows, None where no signal names it.
 
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    gaps: Array
+    Attributes:
+        gap: (n,) gaps, zero where the signal's gate is closed.
+        share: share of the pairs on which the gate is open, 1 without a gate. A gated signal is forecast as the mean
+            over those pairs, which is what `verify` measures: rollouts whose prompt opens the gate.
+    """
+
+    name: str
+    kind: Kind
+    gap: Array
+    band: Band | None = None
+    share: float = 1.0
 
 
-def columns(solved: Solved) -> Columns:
+def items(solved: Solved) -> tuple[Item, ...]:
+    """All that is forecast: every signal, every concept that only a gated signal names, the library, the groups."""
     resolved = solved.checked.resolved
-    declared = {s.concept.plan.name: s.gap for s in resolved.signals}
-    library = {m.plan.name: m.gap for m in resolved.library}
-    groups = dict(zip((d.name for d in resolved.discovered), resolved.discovered_gaps.T, strict=True))
-    parts = (("declared", declared), ("library", library), ("discovered", groups))
-    names = tuple(n for _, part in parts for n in part)
-    kinds = tuple(kind for kind, part in parts for _ in part)
-    gaps = [g for _, part in parts for g in part.values()]
-    return Columns(names, kinds, np.column_stack(gaps))
+    signals = [_of_signal(band, resolved.pairs.usable) for band in solved.bands]
+    everywhere = {b.signal.concept.plan.name for b in solved.bands if b.signal.gate is None}
+    gated = {b.signal.concept.plan.name: b.signal.concept.gap for b in solved.bands}
+    overall = [Item(name, "declared", gap) for name, gap in gated.items() if name not in everywhere]
+    library = [Item(m.plan.name, "library", m.gap) for m in resolved.library]
+    groups = [
+        Item(d.name, "discovered", g) for d, g in zip(resolved.discovered, resolved.discovered_gaps.T, strict=True)
+    ]
+    return (*signals, *overall, *library, *groups)
+
+
+def _of_signal(band: Band, usable: npt.NDArray[np.bool_]) -> Item:
+    signal = band.signal
+    opened = None if signal.gate is None else signal.gate.present
+    share = 1.0 if opened is None else float((opened & usable).sum() / max(usable.sum(), 1))
+    return Item(signal.concept.plan.name, "declared", signal.gap, band, share or 1.0)
 
 
 def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
-    """One row for every declared, library and discovered concept."""
-    cols = columns(solved)
+    """One row for every item, signals in the order of the spec."""
+    every = items(solved)
+    gaps = np.column_stack([item.gap / item.share for item in every])
     cluster = solved.checked.resolved.pairs.cluster
-    plain, tilted = _first_step(cols.gaps, solved.factor, cluster)
-    shift_plain, shift_tilted = simulate(cols.gaps, solved)
-    bands = {b.signal.concept.plan.name: b for b in solved.bands}
-    rows: list[ForecastRow] = []
-    for i, (name, kind) in enumerate(zip(cols.names, cols.kinds, strict=True)):
-        band = bands.get(name)
-        rows.append(
-            ForecastRow(
-                name=name,
-                kind=kind,  # type: ignore[arg-type]
-                verb=band.signal.verb if band else None,  # type: ignore[arg-type]
-                plain=plain[i],
-                tilted=tilted[i],
-                simulated_plain=_round(shift_plain[i]),
-                simulated_tilted=_round(shift_tilted[i]),
-                target=_round(band.target) if band else None,
-                tolerance=_round(band.tolerance) if band else None,
-            )
-        )
-    return tuple(rows)
+    plain, tilted = _first_step(gaps, solved.factor, cluster)
+    shift_plain, shift_tilted = simulate(gaps, solved)
+    return tuple(
+        _row(item, plain[i], tilted[i], float(shift_plain[i]), float(shift_tilted[i])) for i, item in enumerate(every)
+    )
+
+
+def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shift_tilted: float) -> ForecastRow:
+    band = item.band
+    gate = band.signal.gate if band else None
+    return ForecastRow(
+        name=item.name,
+        kind=item.kind,
+        verb=band.signal.verb if band else None,
+        when=gate.plan.name if gate else None,
+        plain=plain,
+        tilted=tilted,
+        simulated_plain=_round(shift_plain),
+        simulated_tilted=_round(shift_tilted),
+        target=_round(band.target / item.share) if band else None,
+        tolerance=_round(band.tolerance / item.share) if band else None,
+    )
 
 
 def _first_step(gaps: Array, factor: Array, cluster: npt.NDArray[np.int64]) -> tuple[list[Interval], list[Interval]]:

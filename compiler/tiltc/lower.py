@@ -76,7 +76,7 @@ def _action(decision: Decision) -> Action:
     signal = decision.band.signal
     return Action(
         mechanism=decision.mechanism,
-        signal=f"{signal.verb}: {signal.concept.plan.name}" + (f" when {signal.gate.plan.name}" if signal.gate else ""),
+        signal=f"{signal.verb}: {signal.label}",
         concept=signal.concept.plan.name,
         strength=_digits(decision.strength),
         rows_touched=int(decision.rows.sum()),

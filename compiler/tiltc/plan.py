@@ -157,13 +157,25 @@ class Action(Frozen):
     because: str
 
 
+Kind = Literal["declared", "library", "discovered"]
+Verb = Literal["suppress", "keep", "amplify"]
+
+
+def gated(name: str, when: str | None) -> str:
+    """How a concept is written together with its signal's gate."""
+    return f"{name} when {when}" if when else name
+
+
 class ForecastRow(Frozen):
-    """First-step signal g and simulated shift of one concept, without and with the plan."""
+    """First-step signal g and simulated shift of one signal, concept or group, without and with the plan.
+
+    A declared row is a signal's; one without a verb is that of a concept which only gated signals name, over all pairs.
+    """
 
     name: str
-    kind: Literal["declared", "library", "discovered"]
-    verb: Literal["suppress", "keep", "amplify"] | None = None
-    #: the signal's gate; `verify` then judges only rollouts whose prompt expresses it
+    kind: Kind
+    verb: Verb | None = None
+    #: the signal's gate: the row is about the pairs, and `verify` judges the rollouts, whose prompt expresses it
     when: str | None = None
     #: first-step signal (design: g), sd of gap
     plain: Interval
@@ -173,6 +185,11 @@ class ForecastRow(Frozen):
     simulated_tilted: float
     target: float | None = None
     tolerance: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Name and gate: what tells the rows of a plan apart."""
+        return gated(self.name, self.when)
 
 
 class Discovered(Frozen):

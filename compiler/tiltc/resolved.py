@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tiltc.plan import Discovered, PlanConcept
+from tiltc.plan import Discovered, PlanConcept, Verb, gated
 from tiltc.spec import Amplify, Keep, Suppress
 
 Array = npt.NDArray[np.float64]
@@ -59,8 +59,13 @@ class ResolvedSignal:
     se: float
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> Verb:
         return self.ask.verb
+
+    @property
+    def label(self) -> str:
+        """The concept's name, with the gate."""
+        return gated(self.concept.plan.name, self.gate.plan.name if self.gate else None)
 
 
 @dataclass(frozen=True)

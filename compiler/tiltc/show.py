@@ -24,7 +24,7 @@ class SignalView:
     verb: str
     concept: PlanConcept
     actions: tuple[Action, ...]
-    forecast: ForecastRow | None
+    forecast: ForecastRow
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,16 @@ class PlanView:
 
 def view(plan: Plan) -> PlanView:
     """Arrange `plan` for reading. Reads nothing but the plan, so a stale one can be shown too."""
-    rows = {row.name: row for row in plan.forecast if row.kind == "declared"}
-    signals = tuple(_signal(plan, c, rows.get(c.name)) for c in plan.concepts if c.role == "declared")
+    concepts = {c.name: c for c in plan.concepts if c.role == "declared"}
+    signals = tuple(_signal(plan, concepts[r.name], r) for r in plan.forecast if r.kind == "declared")
     gates = tuple(c for c in plan.concepts if c.role == "gate")
     return PlanView(plan, signals, gates, collateral(plan.forecast))
 
 
-def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow | None) -> SignalView:
-    actions = tuple(a for a in plan.actions if a.concept == concept.name)
-    return SignalView(row.verb or "measure" if row else "measure", concept, actions, row)
+def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow) -> SignalView:
+    """A row without a verb is that of a concept which only gated signals name: what happens to it over all pairs."""
+    actions = tuple(a for a in plan.actions if a.signal == f"{row.verb}: {row.label}")
+    return SignalView(row.verb or "measure", concept, actions, row)
 
 
 def collateral(forecast: Sequence[ForecastRow]) -> tuple[ForecastRow, ...]:
@@ -101,7 +102,7 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
         "plan": page.plan,
         "training": training(page.plan),
         "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
-        "forecast": style.table(FORECAST_HEADER, [_forecast_row(s, style) for s in page.signals if s.forecast]),
+        "forecast": style.table(FORECAST_HEADER, [_forecast_row(s, style) for s in page.signals]),
         "movers": page.movers and style.table(MOVER_HEADER, [_mover_row(row, style) for row in page.movers]),
         "dropped": 1 - spend.kept / spend.rows if spend.rows else 0.0,
     }
@@ -132,10 +133,9 @@ def pin_rows(plan: Plan, style: Style) -> list[tuple[str, ...]]:
 
 def _forecast_row(signal: SignalView, style: Style) -> tuple[str, ...]:
     row = signal.forecast
-    assert row is not None
     target = NONE if row.target is None else f"{signed(row.target)} ± {number(row.tolerance or 0.0)}"
     verdict = {None: "", True: "met", False: "missed"}[met(row)]
-    return (style.name(row.name), signal.verb, *_figures(row)[:3], target, verdict, *_figures(row)[3:])
+    return (style.name(row.label), signal.verb, *_figures(row)[:3], target, verdict, *_figures(row)[3:])
 
 
 def _mover_row(row: ForecastRow, style: Style) -> tuple[str, ...]:
@@ -179,5 +179,5 @@ def _signal_data(signal: SignalView) -> dict[str, Any]:
         "verb": signal.verb,
         "concept": signal.concept.model_dump(mode="json", by_alias=True),
         "actions": [action.model_dump(mode="json") for action in signal.actions],
-        "forecast": row and row.model_dump(mode="json") | {"remaining": remaining(row), "met": met(row)},
+        "forecast": row.model_dump(mode="json") | {"remaining": remaining(row), "met": met(row)},
     }

@@ -98,8 +98,8 @@ class _Signal(Closed):
     when: str | None = Field(default=None, description="a gate: only pairs whose prompt expresses this concept")
 
     @property
-    def verb(self) -> str:
-        return type(self).__name__.lower()
+    def verb(self) -> Literal["suppress", "keep", "amplify"]:
+        return type(self).__name__.lower()  # type: ignore[return-value]
 
     @property
     def concept(self) -> str:

@@ -84,8 +84,7 @@ class Trial:
         return {concept.name: concept for concept in measured_concepts(self.plan)}
 
     def used(self, row: ForecastRow) -> Bools:
-        gate = gate_of(self.plan, row)
-        return np.ones(len(self.prompt), dtype=bool) if gate is None else self.gates[gate]
+        return np.ones(len(self.prompt), dtype=bool) if row.when is None else self.gates[row.when]
 
     def scores(self, name: str) -> Paired | None:
         return self._paired({p: a.scored.score.get(name) for p, a in self.answers.items()})
@@ -120,14 +119,6 @@ def assess(trial: Trial) -> tuple[Report, Diagnostics]:
     return effect_findings(report, _timed_out(trial))
 
 
-def gate_of(plan: Plan, row: ForecastRow) -> str | None:
-    """The gate of a signal: from its forecast row, or from the action that carries it out."""
-    if row.when is not None or row.verb is None:
-        return row.when
-    said = {a.concept: a.signal.partition(" when ")[2] for a in plan.actions}
-    return said.get(row.name) or None
-
-
 def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
     """Levels, shifts and verdict of one declared or library concept; None when nothing reads it in a response."""
     concept = trial.concepts.get(row.name)
@@ -136,7 +127,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         return None
     used = trial.used(row)
     if not used.any():
-        return _never_open(trial, row, concept)
+        return _never_open(row, concept)
     by_rate = shifts(present, trial.resampler, used) if present is not None else None
     by_score = shifts(scores, trial.resampler, used) if scores is not None else None
     main = by_rate or by_score
@@ -147,7 +138,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         about=concept.definition.about,
         kind=row.kind,
         verb=row.verb,
-        when=gate_of(trial.plan, row),
+        when=row.when,
         rollouts=int(used.sum()),
         measure="rate" if by_rate else "score",
         rates=rates(present.only(used)) if present is not None else None,
@@ -161,10 +152,10 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
     )
 
 
-def _never_open(trial: Trial, row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
+def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
     nothing = Interval(value=0.0, low=0.0, high=0.0)
     return ConceptOutcome(
-        name=row.name, about=concept.definition.about, kind=row.kind, verb=row.verb, when=gate_of(trial.plan, row),
+        name=row.name, about=concept.definition.about, kind=row.kind, verb=row.verb, when=row.when,
         rollouts=0, measure="score", shift_tilted=nothing, verdict="not measurable",
         because="no prompt expresses the gate",
     )  # fmt: skip
@@ -197,7 +188,7 @@ def _points(trial: Trial) -> tuple[tuple[ForecastPoint, ...], dict[Shift, Array]
         found = shifts(scores, trial.resampler, used)
         points.append(
             ForecastPoint(
-                name=row.name, kind=row.kind, verb=row.verb,
+                name=row.label, kind=row.kind, verb=row.verb,
                 first_step_plain=row.plain.value, first_step_tilted=row.tilted.value,
                 simulated_plain=row.simulated_plain, simulated_tilted=row.simulated_tilted,
                 realised_tilted=found.shift_tilted, realised_plain=found.shift_plain,
@@ -261,7 +252,8 @@ def _noise(concepts: Sequence[ConceptOutcome]) -> Noise:
 
 def _samples(trial: Trial) -> tuple[Sample, ...]:
     """Rollouts to read: those where a named concept's presence differs most between the policies come first."""
-    named = [c for row in trial.plan.forecast if row.verb and (c := trial.concepts.get(row.name))]
+    names = dict.fromkeys(row.name for row in trial.plan.forecast if row.verb)
+    named = [c for name in names if (c := trial.concepts.get(name))]
     differs = np.zeros(len(trial.prompt))
     for concept in named:
         if (present := trial.present(concept.name)) is not None:

@@ -50,10 +50,9 @@ def _verdict(concept: ConceptOutcome, report: Report, found: Diagnostics) -> Non
     code = VERDICT_CODES.get(concept.verdict or "kept")
     if code is None:
         return
-    gate = f" when {concept.when}" if concept.when else ""
     helps = [] if report.has_baseline else ["give a baseline: `--baseline RUN`, from `tiltc run PLAN --plain`"]
     notes = [concept.because, *_numbers(concept)]
-    found.add(code, None, f"{concept.verb}: {concept.name}{gate}", notes=notes, helps=helps)
+    found.add(code, None, f"{concept.verb}: {concept.label}", notes=notes, helps=helps)
 
 
 def _numbers(concept: ConceptOutcome) -> list[str]:

@@ -117,6 +117,48 @@ def test_gate_leaves_the_other_pairs_alone(tmp_path: Path) -> None:
     assert (offsets[1::2] != 0).any()
 
 
+GATES = """concepts:
+  poem: {about: asks for a poem, words: [poem], reads: prompt}
+  fact: {about: asks for a fact, words: [what], reads: prompt}
+"""
+
+
+def test_each_gate_is_forecast_for_itself(tmp_path: Path) -> None:
+    """Two signals on one concept behind two gates have a row each, as means over the pairs of the gate; a third row says
+    what happens to the concept over all pairs."""
+    prompts = [f"Write a poem about river {i}." if i % 3 else f"What is river {i}?" for i in range(900)]
+    data = evidence(900, BOTH, prompts=prompts)
+    signals = (
+        "  - suppress: std.style.bold\n    when: poem\n    with: reward\n  - keep: std.style.bold\n    when: fact\n"
+    )
+    result, found = compiled(tmp_path, signals, data, GATES)
+    assert result is not None, codes(found)
+    poem, fact, everywhere = (r for r in result[0].forecast if r.name == "std.style.bold")
+    assert [(r.verb, r.when) for r in (poem, fact, everywhere)] == [
+        ("suppress", "poem"),
+        ("keep", "fact"),
+        (None, None),
+    ]
+    assert abs(poem.tilted.value) <= 0.05 * poem.plain.value * (1 + 1e-4)
+    assert fact.tilted.value == pytest.approx(fact.plain.value)
+    for side in ("plain", "tilted"):
+        assert getattr(everywhere, side).value == pytest.approx(
+            2 / 3 * getattr(poem, side).value + 1 / 3 * getattr(fact, side).value, rel=1e-4
+        )
+
+
+def test_a_strength_is_judged_by_the_whole_plan(tmp_path: Path) -> None:
+    """What weights settle after a filter or before offsets counts: the warning quotes the signal that the plan leaves."""
+    signals = (
+        "  - suppress: std.style.bold\n    with: reweight\n    strength: 0.1\n"
+        "  - suppress: std.style.emoji\n    with: reward\n"
+    )
+    result, found = compiled(tmp_path, signals, evidence(rates=BOTH))
+    assert result is not None, codes(found)
+    said = next(d for d in found if d.code == "T407")
+    assert f"{row(result[0], 'std.style.bold').tilted.value:+.4f}" in said.primary.text
+
+
 def test_absent_signal_is_reported(tmp_path: Path) -> None:
     """Equal rates on both sides: nothing to suppress, and the plan says so before training."""
     _, found = compiled(

@@ -26,6 +26,7 @@ from tiltc.evidence import (
     Manifest,
     Reconstruction,
     ShardPin,
+    answers,
     contrast_digest,
     evidence_request,
     find_evidence,
@@ -248,6 +249,27 @@ def test_finding(tmp_path: Path, pairs: Path) -> None:
     assert codes(find_evidence(store, spec(data="renamed.jsonl", sae="builtin:other"), tmp_path)) == ["T501"]
     assert codes(find_evidence(store, spec(data="gone.jsonl"), tmp_path)) == ["T514"]
     assert codes(find_evidence(tmp_path / "no-store", spec(data="renamed.jsonl"), tmp_path)) == ["T501"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, None),
+        ({"train": {"max_length": 64}}, "max_length: the spec asks for 64"),
+        ({"model": "builtin:other"}, "model: the spec asks for builtin:other"),
+        ({"data": "other.jsonl"}, "data: the spec asks for other.jsonl with sha256"),
+        ({"data": "builtin:planted"}, "data: the spec asks for builtin:planted"),
+    ],
+)
+def test_a_named_folder_must_answer_the_spec(
+    tmp_path: Path, pairs: Path, change: dict[str, Any], says: str | None
+) -> None:
+    """Evidence that is named by hand is refused when it was harvested for something else."""
+    (tmp_path / "other.jsonl").write_text("{}", encoding="utf-8")
+    manifest = opened(fabricate(tmp_path / "store", spec(), file_sha256=sha256_file(pairs))).manifest
+    found = list(answers(manifest, spec(**change), tmp_path))
+    assert [d.code for d in found] == ([] if says is None else ["T542"])
+    assert says is None or says in found[0].notes[0]
 
 
 def test_stale(tmp_path: Path, pairs: Path) -> None:

@@ -79,6 +79,20 @@ are evidence for `org/name`.
 What to do: remove the folders that are out of date, or name the one you mean with `--evidence`.""",
     ),
     _error(
+        "T542",
+        "evidence of another spec",
+        """\
+`--evidence` names a folder that was harvested for another model, SAE, data set, number of rows or
+`train.max_length` than the spec's. A plan made from it would pin things that the spec doesn't name.
+
+Example:
+
+    error[T542]: evidence of another spec: the folder does not answer this spec
+      = note: max_length: the spec asks for 512, harvested was 1024
+
+What to do: run `tiltc harvest` on the spec, or leave `--evidence` out: the store is then searched.""",
+    ),
+    _error(
         "T506",
         "no space left",
         """\

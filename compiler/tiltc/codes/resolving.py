@@ -96,6 +96,17 @@ Example: a dataset in which every chosen response equals the rejected one.
 What to do: check the data (`tiltc harvest` counts the rows it can't use, by reason), or raise `train.max_length`.""",
     ),
     Code(
+        "T211",
+        "partly silent features",
+        Severity.WARNING,
+        """Some of the pinned features never fire on this data, or the SAE doesn't have them. The concept is read through the
+others alone, which may not be what the name means.
+
+Example: `features: [3, 99999]` with an SAE of 4,096 features.
+
+What to do: remove the ids that are of no use, or check that they were pinned for this SAE.""",
+    ),
+    Code(
         "T209",
         "contrast set not harvested",
         Severity.ERROR,

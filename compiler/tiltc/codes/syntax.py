@@ -472,6 +472,26 @@ Example:
 
 What to do: ask for more than `1x`, or write `keep:`. To weaken a concept, `suppress` it with `to:` a share.""",
     ),
+    Code(
+        "T138",
+        "two readouts of one concept",
+        ERROR,
+        """\
+Two signals name the same concept and ask for different readouts. A concept has one readout in a plan: its gap
+would otherwise mean two things under one name.
+
+Example:
+
+    signals:
+      - suppress: std.style.bold
+        readout: sae
+        when: std.topic.code
+      - keep: std.style.bold
+        readout: detector
+        when: std.topic.history
+
+What to do: ask for one of them, or define the concept again under a second name.""",
+    ),
 )
 
 _FILES = (

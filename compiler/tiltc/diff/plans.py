@@ -38,7 +38,7 @@ class ConceptDiff:
 
 @dataclass(frozen=True)
 class ForecastDiff:
-    """The forecast of one concept with the plan; None where a plan doesn't forecast it."""
+    """One row of the forecast, by its label; None where a plan doesn't have it."""
 
     name: str
     before: ForecastRow | None
@@ -130,7 +130,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
 
 
 def _verbs(plan: Plan) -> dict[str, str | None]:
-    return {row.name: row.verb for row in plan.forecast if row.kind == "declared"}
+    return {row.label: row.verb for row in plan.forecast if row.kind == "declared"}
 
 
 def _actions(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -178,7 +178,7 @@ def _features(before: PlanConcept | None, after: PlanConcept | None) -> tuple[tu
 
 def _forecast(before: Plan, after: Plan) -> tuple[ForecastDiff, ...]:
     """Changed forecasts: named concepts in the plan's order, then the others, the furthest moved first."""
-    old, new = ({row.name: row for row in plan.forecast} for plan in (before, after))
+    old, new = ({row.label: row for row in plan.forecast} for plan in (before, after))
     found = (ForecastDiff(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
     changed = [d for d in found if d.before != d.after]
     named = [d for d in changed if d.named]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiltc.evidence.examples import Example, contrast_digest, examples_digest, read_examples
-from tiltc.evidence.find import evidence_request, find_evidence, local_path
+from tiltc.evidence.find import answers, evidence_request, find_evidence, local_path
 from tiltc.evidence.layout import (
     CONTRAST_SCHEMA,
     ROW_SCHEMA,
@@ -29,6 +29,7 @@ __all__ = [
     "Reconstruction",
     "Shard",
     "ShardPin",
+    "answers",
     "contrast_digest",
     "evidence_request",
     "examples_digest",

@@ -68,6 +68,30 @@ def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[
     return None, found
 
 
+def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagnostics:
+    """T542 where evidence was harvested for something else than a spec asks; T514 when its data file can't be read."""
+    found = Diagnostics()
+    asked, has = evidence_request(spec), dict(manifest.request)
+    data = local_path(spec.data, folder)
+    if data is not None:
+        try:
+            now = sha256_file(data)
+        except OSError as error:
+            found.add("T514", None, f"can't read {data}: {error.strerror}")
+            return found
+        then = manifest.data.file_sha256 or "unknown"
+        asked["data"], has["data"] = (f"{data.name} with sha256 {digest[:16]}" for digest in (now, then))
+    notes = [
+        f"{key}: the spec asks for {asked[key]}, harvested was {has.get(key)}"
+        for key in asked
+        if asked[key] != has.get(key)
+    ]
+    if notes:
+        helps = ["run `tiltc harvest SPEC`, or leave `--evidence` out to have the store searched"]
+        found.add("T542", None, "the folder does not answer this spec", notes=notes, helps=helps)
+    return found
+
+
 def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
     match ref:
         case HubRef():

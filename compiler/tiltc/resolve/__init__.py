@@ -13,7 +13,7 @@ from tiltc.groups import group_score
 from tiltc.plan import PlanConcept
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
-from tiltc.resolve.report import LEAST_AUROC, report_readings, report_unresolved
+from tiltc.resolve.report import LEAST_AUROC, report_readings, report_silent, report_unresolved
 from tiltc.resolve.world import World, discovered_groups, gap, read_world
 from tiltc.resolved import Measured, ResolvedSignal, ResolvedSpec
 from tiltc.spec import Amplify, Concept, Keep, Suppress
@@ -107,6 +107,7 @@ def _measure(
     if readout is None:
         report_unresolved(spec_file, name, fitted, at, found)
         return None
+    report_silent(name, fitted, at, found)
     return measured(world, definition, role, readout, fitted)
 
 

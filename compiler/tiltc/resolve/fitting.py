@@ -28,6 +28,8 @@ class Fitted(BaseModel):
     rival_auroc: float
     positives: int
     texts: int
+    #: pinned features that never fire on this data, or that the SAE does not have
+    silent: tuple[int, ...] = ()
 
 
 def fit_definition(world: World, definition: Definition) -> Fitted | None:
@@ -42,7 +44,10 @@ def fit_definition(world: World, definition: Definition) -> Fitted | None:
             if fires.any()
             else None
         )
-        return Fitted(group=group, detection=(), rival=None, rival_auroc=0.0, positives=0, texts=rows.shape[0])
+        silent = tuple(int(f) for f in features if f not in set(inside[fires]))
+        return Fitted(
+            group=group, detection=(), rival=None, rival_auroc=0.0, positives=0, texts=rows.shape[0], silent=silent
+        )
     if concept.kind == "examples":
         return _fit_examples(world, definition)
     key = ["fit", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]

@@ -37,6 +37,19 @@ def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, 
     found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
 
 
+def report_silent(name: str, fitted: Fitted, at: Span, found: Diagnostics) -> None:
+    """T211: some of the pinned features, but not all, are of no use."""
+    if fitted.silent and fitted.group is not None:
+        listed = ", ".join(map(str, fitted.silent[:8])) + (" ..." if len(fitted.silent) > 8 else "")
+        found.add(
+            "T211",
+            at,
+            f"{len(fitted.silent)} of the features of `{name}` never fire here: {listed}",
+            notes=[f"read through the others: {', '.join(str(m.feature) for m in fitted.group.members)}"],
+            helps=["remove them from `features:`, or check which SAE they were pinned for"],
+        )
+
+
 def report_readings(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], found: Diagnostics) -> None:
     for signal in signals:
         plan = signal.concept.plan

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
 
 def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics) -> Evidence | None:
-    from tiltc.evidence import find_evidence, open_evidence
+    from tiltc.evidence import answers, find_evidence, open_evidence
 
     folder = args.evidence
     if folder is None:
@@ -66,6 +66,8 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
         return None
     evidence, said = open_evidence(folder)
     found.extend(said)
+    if evidence is not None and args.evidence is not None:
+        found.extend(answers(evidence.manifest, spec_file.spec, spec_file.folder))
     return evidence
 
 

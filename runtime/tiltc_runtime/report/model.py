@@ -6,13 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.plan import Interval
+from tiltc.plan import Interval, Kind, Verb, gated
 
 REPORT_VERSION = 1
 
 PolicyName = Literal["start", "plain", "tilted"]
-Verb = Literal["suppress", "keep", "amplify"]
-Kind = Literal["declared", "library", "discovered"]
 Measure = Literal["rate", "score"]
 #: first_step: g of the plan; simulated: the plan's simulated training
 Forecast = Literal["first_step", "simulated"]
@@ -76,7 +74,7 @@ class Levels(Frozen):
 
 
 class ConceptOutcome(Frozen):
-    """One concept under the policies: levels, shifts, and the verdict where a signal names it."""
+    """One signal or concept under the policies: levels, shifts, and the verdict where a signal names it."""
 
     name: str
     about: str
@@ -103,10 +101,15 @@ class ConceptOutcome(Frozen):
     verdict: Verdict | None = None
     because: str = ""
 
+    @property
+    def label(self) -> str:
+        return gated(self.name, self.when)
+
 
 class ForecastPoint(Frozen):
-    """Forecast and realised shift of the standardised score of one concept or discovered group."""
+    """Forecast and realised shift of the standardised score of one signal, concept or discovered group."""
 
+    #: with the signal's gate, see `plan.gated`
     name: str
     kind: Kind
     verb: Verb | None = None

@@ -83,10 +83,10 @@ def summary_table(report: Report) -> str:
     foreseen = {p.name: f"{100 * _left(p.simulated_plain, p.simulated_tilted):.0f}% of plain" for p in report.points}
     rows = [
         (
-            f"{c.verb} {c.name}" + (f" when {c.when}" if c.when else ""),
+            f"{c.verb} {c.label}",
             *_levels(c),
             shift(c.difference or c.shift_tilted, c.measure),
-            foreseen.get(c.name, NONE),
+            foreseen.get(c.label, NONE),
             str(c.verdict),
         )
         for c in report.concepts

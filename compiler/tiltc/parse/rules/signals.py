@@ -20,6 +20,22 @@ def repeated_signals(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("T136", Label(at, f"`{signal.verb}: {signal.concept}` is given again"), labels=(earlier,))
 
 
+def two_readouts(file: SpecFile) -> Iterator[Diagnostic]:
+    """One concept, to be read two ways. A name has one readout in a plan."""
+    first: dict[str, int] = {}
+    for index, signal in enumerate(file.spec.signals):
+        if signal.readout is None:
+            continue
+        earlier = first.setdefault(signal.concept, index)
+        readout = file.spec.signals[earlier].readout
+        if readout != signal.readout:
+            at = file.at(("signals", index, "readout"))
+            label = Label(file.at(("signals", earlier, "readout")), f"read by `{readout}` here")
+            yield Diagnostic(
+                "T138", Label(at, f"`{signal.concept}` is read by `{signal.readout}` here"), labels=(label,)
+            )
+
+
 def idle_amplify(file: SpecFile) -> Iterator[Diagnostic]:
     """An amplify whose target is what the data teaches already, or less."""
     for index, signal in enumerate(file.spec.signals):
