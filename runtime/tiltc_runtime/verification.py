@@ -12,9 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from scipy.sparse import csc_matrix
 
-from tiltc.canonical import sha256_text
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import weights_digest
+from tiltc.evidence import adapted_digest, weights_digest
 from tiltc.paths import locate
 from tiltc.plan import Plan
 from tiltc.planfile import read_plan
@@ -56,7 +55,7 @@ class Run:
         """Identity of the trained weights: an adapter is nothing without the model under it."""
         if self.record.kind == "full":
             return self.record.weights
-        return sha256_text(f"{self.record.start_model.digest}+{self.record.weights}")
+        return adapted_digest(self.record.start_model.digest, self.record.weights)
 
 
 def verify(

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from tests.runtime.tiny import FAMILIES, LAYERS, WIDTH, tiny_model_folder, tiny_sae_folder
-from tiltc.evidence import weights_digest
+from tests.runtime.tiny import FAMILIES, LAYERS, WIDTH, tiny_model, tiny_model_folder, tiny_sae_folder
+from tiltc.evidence import adapted_digest, weights_digest
 from tiltc.plan import ModelPin
 from tiltc_runtime import embedded
 from tiltc_runtime.loading import decoder_layers, load_model, state_digest
 from tiltc_runtime.refused import Refused
-from tiltc_runtime.sae import check_fits, load_sae, parse_hook, plain_name
+from tiltc_runtime.sae import check_fits, load_sae, named_after, parse_hook
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +129,13 @@ def test_sae_and_model_must_belong_together(tmp_path: Path) -> None:
 
 def test_names_of_models() -> None:
     """Owner, case, punctuation, revision and tuning suffix do not make another model; size and family do."""
-    assert plain_name("builtin:smollm2-135m-instruct") == plain_name("HuggingFaceTB/SmolLM2-135M-Instruct")
-    assert plain_name("google/gemma-2-2b-it@0abc") == plain_name("gemma-2-2b")
-    assert plain_name("gpt2-small") == plain_name("openai-community/gpt2")
-    assert plain_name("gemma-2-2b") != plain_name("gemma-2-9b")
+    assert named_after("builtin:smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert named_after("google/gemma-2-2b-it@0abc", "gemma-2-2b")
+    assert named_after("gpt2-small", "openai-community/gpt2")
+    assert named_after("ours/Llama-3.1-8B-support", "meta-llama/Llama-3.1-8B-Instruct")
+    assert not named_after("Qwen/Qwen2.5-72B", "Qwen/Qwen2.5-7B")
+    assert not named_after("google/gemma-2-2b", "google/gemma-2-2b-support")
+    assert not named_after("gemma-2-9b", "gemma-2-2b")
 
 
 class Conversion:
@@ -203,6 +207,44 @@ def test_two_processes_convert_once(conversion: Conversion) -> None:
         worker.join(30)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert conversion.times == 1
+
+
+def test_builtin_adapter_is_merged_once(
+    conversion: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapted model computes base + scale * B A, is made once, and is pinned by the digests of base and adapter."""
+    adapter = tmp_path / "adapter"
+    raised = get_peft_model(
+        tiny_model(), LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
+    )
+    raised.save_pretrained(adapter)
+    monkeypatch.setitem(embedded.MODELS, "tiny-adapted", embedded.AdaptedModel("tiny", str(adapter)))
+    base, adapted = (load_model(f"builtin:{name}", device="cpu") for name in ("tiny", "tiny-adapted"))
+    low, high = (
+        raised.base_model.model.model.layers[0].self_attn.q_proj,
+        adapted.model.model.layers[0].self_attn.q_proj,
+    )
+    added = 4 / 2 * low.lora_B["default"].weight @ low.lora_A["default"].weight
+    torch.testing.assert_close(high.weight, base.model.model.layers[0].self_attn.q_proj.weight + added)
+    assert adapted.pin.digest == adapted_digest(base.pin.digest, weights_digest(adapter)) != base.pin.digest
+    assert load_model("builtin:tiny-adapted", device="cpu").pin == adapted.pin
+    assert conversion.times == 1
+
+
+@pytest.mark.real
+def test_the_planted_policy_is_read_by_the_shipped_sae() -> None:
+    """Its adapters lie above the SAE's layer: the residual stream there is the base model's, bit for bit."""
+    name, hooked = "builtin:smollm2-135m-{}", load_sae("builtin:smollm2-135m-instruct-l15").hook.layer
+    ids = torch.arange(100, 160)[None]
+    seen: list[torch.Tensor] = []
+    for kind in ("instruct", "planted"):
+        loaded = load_model(name.format(kind), device="cpu")
+        assert not check_fits(load_sae("builtin:smollm2-135m-instruct-l15"), loaded.pin)
+        with torch.inference_mode():
+            out = loaded.model(ids, output_hidden_states=True)
+        seen += [out.hidden_states[hooked + 1], out.logits]
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[1], seen[3])
 
 
 def test_wheel_that_is_missing_or_other(conversion: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tiltc.evidence.layout import (
 )
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
-from tiltc.evidence.weights import weights_digest
+from tiltc.evidence.weights import adapted_digest, weights_digest
 
 __all__ = [
     "CONTRAST_SCHEMA",
@@ -29,6 +29,7 @@ __all__ = [
     "Reconstruction",
     "Shard",
     "ShardPin",
+    "adapted_digest",
     "answers",
     "contrast_digest",
     "evidence_request",

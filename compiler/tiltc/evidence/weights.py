@@ -38,6 +38,11 @@ def weights_digest(folder: Path) -> str:
     return _digest(tensor for file in files for tensor in _header(file))
 
 
+def adapted_digest(base: str, adapter: str) -> str:
+    """Identity of a model with an adapter, from the digests of the two: merged weights differ in their last bits."""
+    return hashlib.sha256(f"{base}+{adapter}".encode()).hexdigest()
+
+
 def tensor_line(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
     """What goes into the digest ahead of a tensor's bytes."""
     return f"{name}\0{dtype}\0{json.dumps(list(shape))}\0".encode()

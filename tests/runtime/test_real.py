@@ -1,0 +1,99 @@
+"""The embedded default as a user has it: the real model, the shipped SAE, the planted pairs, all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tiltc.cli import main
+from tiltc.evidence import Evidence, open_evidence
+from tiltc.parse import SpecFile, parse
+from tiltc.pipeline import compile_spec
+from tiltc.plan import Plan, PlanConcept
+from tiltc.spec import Keep
+from tiltc_runtime import embedded
+from tiltc_runtime.harvest import harvest
+
+pytestmark = pytest.mark.real
+
+EXAMPLE = Path(__file__).parents[2] / "specs" / "examples" / "planted.yaml"
+
+
+@pytest.fixture(scope="module")
+def harvested(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """All 320 pairs, read through 15 layers: about half a minute."""
+    folder, found = harvest(read(EXAMPLE), tmp_path_factory.mktemp("store"))
+    assert folder is not None, list(found)
+    evidence, found = open_evidence(folder)
+    assert evidence is not None, list(found)
+    return evidence
+
+
+@pytest.fixture(scope="module")
+def plan(harvested: Evidence) -> Plan:
+    return compiled(read(EXAMPLE), harvested)
+
+
+def read(path: Path) -> SpecFile:
+    spec_file, found = parse(path)
+    assert spec_file is not None, list(found)
+    return spec_file
+
+
+def compiled(spec_file: SpecFile, evidence: Evidence) -> Plan:
+    result, found = compile_spec(spec_file, evidence)
+    assert result is not None, [d.primary.text for d in found]
+    return result[0]
+
+
+def named(plan: Plan, name: str) -> PlanConcept:
+    return next(c for c in plan.concepts if c.name == name)
+
+
+TRUTH = json.loads((embedded.ASSETS / "planted.truth.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_what_was_planted_is_found(plan: Plan, name: str) -> None:
+    """Every planted preference has its sign at q < 0.05, and the concept planted equally on both sides has none."""
+    preference = named(plan, name).preference
+    assert preference is not None
+    chosen, rejected = (TRUTH[name][side]["planted"] for side in ("chosen", "rejected"))
+    if chosen == rejected:
+        assert preference.q > 0.05
+    else:
+        assert preference.q < 0.05
+        assert preference.effect.value * (chosen - rejected) > 0
+        assert preference.split_half_agrees
+
+
+@pytest.mark.parametrize("name", TRUTH)
+def test_features_of_the_shipped_sae_detect_it(plan: Plan, name: str) -> None:
+    """On held-out rows the group tells texts with the planted concept from those without."""
+    detection = {d.tool: d.auroc for d in named(plan, name).detection}
+    assert detection["sae"].value > 0.9
+    assert set(detection) == {"sae", "direction", "probe"}
+
+
+def test_the_plan_meets_its_spec(plan: Plan) -> None:
+    """Every signal of the example is forecast within its tolerance."""
+    asked = [row for row in plan.forecast if row.verb]
+    assert len(asked) == len(read(EXAMPLE).spec.signals)
+    for row in asked:
+        assert row.target is not None
+        assert row.tolerance is not None
+        assert abs(row.tilted.value - row.target) <= row.tolerance * (1 + 1e-4)
+
+
+def test_the_spec_that_init_writes_compiles(harvested: Evidence, tmp_path: Path) -> None:
+    """What `tiltc init` writes answers to the same evidence, resolves, and has something to change."""
+    assert main(["init", str(tmp_path / "policy.yaml")]) == 0
+    spec_file = read(tmp_path / "policy.yaml")
+    example = read(EXAMPLE)
+    assert (spec_file.spec.model, spec_file.spec.data) == (example.spec.model, example.spec.data)
+    assert spec_file.spec.train.max_length == example.spec.train.max_length
+    plan = compiled(spec_file, harvested)
+    changed = {s.concept for s in spec_file.spec.signals if not isinstance(s, Keep)}
+    assert changed <= {a.concept for a in plan.actions}
