@@ -43,7 +43,16 @@ class StepSorted(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        rows = np.random.default_rng([self._seed, self._epoch()]).permutation(len(self.lengths))
+        rows = _shuffled(len(self.lengths), self._seed, self._epoch())
         for start in range(0, len(rows), self._step):
             block = rows[start : start + self._step]
             yield from block[np.argsort(-self.lengths[block], kind="stable")].tolist()
+
+
+def visited(rows: int, step: int, seed: int, steps: int) -> np.ndarray:
+    """The rows, in their order, that the first `steps` optimizer steps of a `StepSorted` train on."""
+    return np.sort(_shuffled(rows, seed, 0)[: steps * step])
+
+
+def _shuffled(rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(rows)

@@ -35,37 +35,40 @@ class ReferenceCache:
     key: str
     report: Callable[[int, int], None] = _silent
 
-    def add_columns(self, trainer: Any, dataset: Dataset, batch_size: int) -> Dataset:
+    def add_columns(self, trainer: Any, dataset: Dataset, batch_size: int, rows: np.ndarray | None = None) -> Dataset:
         """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over response tokens, in nats, float32.
 
         Args:
             trainer: a `DPOTrainer` whose reference is its model without adapter, or before training.
+            rows: those that are needed; the others get NaN, which no loss survives. All by default.
         """
         from accelerate import PartialState
 
         state = PartialState()
         self.folder.mkdir(parents=True, exist_ok=True)
-        chunks = self._chunks(trainer, dataset, batch_size)
+        chunks = self._chunks(trainer, dataset, batch_size, np.arange(len(dataset)) if rows is None else rows)
         mine = [chunk for i, chunk in enumerate(chunks) if i % state.num_processes == state.process_index]
-        for done, (path, rows) in enumerate(mine):
-            if self._read(path, rows) is None:
-                self._write(path, _logps(trainer, dataset.select(rows), batch_size))
+        for done, (path, chunk) in enumerate(mine):
+            if self._read(path, chunk) is None:
+                self._write(path, _logps(trainer, dataset.select(chunk), batch_size))
             self.report(done + 1, len(mine))
         state.wait_for_everyone()
-        logps = np.zeros((len(dataset), 2), np.float32)
-        for path, rows in chunks:
-            logps[rows] = np.load(path)
+        logps = np.full((len(dataset), 2), np.nan, np.float32)
+        for path, chunk in chunks:
+            logps[chunk] = np.load(path)
         chosen = dataset.add_column("ref_chosen_logps", logps[:, 0].tolist())
         return chosen.add_column("ref_rejected_logps", logps[:, 1].tolist())
 
-    def _chunks(self, trainer: Any, dataset: Dataset, batch_size: int) -> list[tuple[Path, np.ndarray]]:
+    def _chunks(
+        self, trainer: Any, dataset: Dataset, batch_size: int, rows: np.ndarray
+    ) -> list[tuple[Path, np.ndarray]]:
         from tiltc_runtime.order import pair_lengths
 
-        by_length = np.argsort(pair_lengths(dataset, trainer.args.max_length), kind="stable")
+        by_length = rows[np.argsort(pair_lengths(dataset, trainer.args.max_length)[rows], kind="stable")]
         size = CHUNK_BATCHES * batch_size
         cuts = [by_length[i : i + size] for i in range(0, len(by_length), size)]
         settings = f"{self.key} {trainer.args.max_length} {batch_size}"
-        return [(self.folder / f"{_content_hash(settings, dataset.select(rows))}.npy", rows) for rows in cuts]
+        return [(self.folder / f"{_content_hash(settings, dataset.select(cut))}.npy", cut) for cut in cuts]
 
     def _read(self, path: Path, rows: np.ndarray) -> np.ndarray | None:
         try:

@@ -19,7 +19,7 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from tiltc_runtime.admit import OFFSET_LOSSES
-from tiltc_runtime.order import StepSorted, pair_lengths
+from tiltc_runtime.order import StepSorted, pair_lengths, visited
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -124,14 +124,21 @@ class TiltedDPOTrainer(DPOTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         lengths = pair_lengths(train_dataset or self.train_dataset, self.args.max_length)
-        return StepSorted(lengths, step, self.args.seed, lambda: int(self.state.epoch or 0))
+        return StepSorted(lengths, self._step_rows, self.args.seed, lambda: int(self.state.epoch or 0))
+
+    @property
+    def _step_rows(self) -> int:
+        """Rows of one optimizer step over all processes."""
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         if self._reference is None:
             return super()._precompute_ref_logps(dataset, name, batch_size)
-        return self._reference.add_columns(self, dataset, batch_size)
+        rows = None
+        if name == "train" and self.args.max_steps > 0 and self.args.train_sampling_strategy == "group_by_length":
+            rows = visited(len(dataset), self._step_rows, self.args.seed, self.args.max_steps)
+        return self._reference.add_columns(self, dataset, batch_size, rows)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = dict(inputs)

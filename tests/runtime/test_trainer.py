@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -268,6 +269,20 @@ def test_cached_reference_equals_the_reference_on_the_fly(folder: Path, tmp_path
     assert again.train_dataset["ref_chosen_logps"] == cached.train_dataset["ref_chosen_logps"]
     cached.train()
     losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (live, cached)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_reference_is_computed_for_the_rows_of_the_planned_steps_alone(folder: Path, tmp_path: Path) -> None:
+    """With `max_steps` only the rows that those steps train on are run through the reference, and losses are the same."""
+    changes = {"max_steps": 2, "per_device_train_batch_size": 2, "train_sampling_strategy": "group_by_length"}
+    live = trained(TiltedDPOTrainer, folder, config(tmp_path / "a", **changes), rows())
+    args = config(tmp_path / "b", precompute_ref_log_probs=True, **changes)
+    some = trainer_of(TiltedDPOTrainer, folder, args, rows(), reference=ReferenceCache(tmp_path / "reference", "tiny"))
+    known = np.flatnonzero(np.isfinite(some.train_dataset["ref_chosen_logps"][:]))
+    assert set(known.tolist()) == set(list(some._get_train_sampler())[:4])
+    some.train()
+    losses = [[entry["loss"] for entry in t.state.log_history if "loss" in entry] for t in (live, some)]
+    assert len(losses[0]) == 2
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
