@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -54,6 +55,8 @@ def _guarded(arguments: list[str], out: TextIO, err: TextIO) -> int:
         return _say(err, "tiltc: interrupted", _INTERRUPTED)
     except BrokenPipeError:
         return _PIPE_CLOSED
+    except OSError as error:
+        return _refused(error, err)
     except Exception as error:
         return _failed(error, err)
 
@@ -112,7 +115,7 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "`tiltc VERB --help` says more. Exit codes: 0 clean, 1 findings, 2 wrong usage, 3 failure.",
+            "`tiltc VERB --help` says more. Exit codes: 0 clean, 1 findings, 2 wrong usage, 3 failure, 130 interrupted.",
             "",
         ]
     )
@@ -129,6 +132,19 @@ def _say(err: TextIO, text: str, code: int) -> int:
     except (OSError, ValueError):
         pass  # nobody listens
     return code
+
+
+#: what a path names is of the wrong kind, or can't be a path
+_WRONG_PATHS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def _refused(error: OSError, err: TextIO) -> int:
+    """What the file system refused, in its own words; wrong usage where the path is to blame."""
+    if os.environ.get("TILTC_TRACEBACK") or error.filename is None:
+        return _failed(error, err)
+    path = os.fsdecode(error.filename)
+    text = f"`{path[:200]}{'...' if len(path) > 200 else ''}`: {(error.strerror or str(error)).lower()}"
+    return _say(err, f"tiltc: {text}", USAGE if error.errno in _WRONG_PATHS else FAILURE)
 
 
 def _failed(error: Exception, err: TextIO) -> int:

@@ -81,15 +81,20 @@ def _object(line: bytes, number: int) -> Row:
         row: Any = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ValueError(f"line {number} is not UTF-8") from None
-    except ValueError as error:
-        raise ValueError(f"line {number} is not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} is not JSON: {error.msg} at column {error.pos + 1}") from None
+    except RecursionError:
+        raise ValueError(f"line {number} is nested too deeply") from None
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is not a JSON object")
     return cast("Row", row)
 
 
 def _json(path: Path) -> list[Row]:
-    rows: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
+    try:
+        rows: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[Any]", rows)):
         raise ValueError("not a JSON array of objects")
     return cast("list[Row]", rows)

@@ -26,12 +26,13 @@ JUDGED = ("T1", "T2", "T3", "T4")
 
 
 def compile_spec(
-    spec_file: SpecFile, evidence: Evidence, cache: Path | None = None
+    spec_file: SpecFile, evidence: Evidence, cache: Path | None = None, said: Diagnostics | None = None
 ) -> tuple[tuple[Plan, pa.Table] | None, Diagnostics]:
     """Compile a parsed spec against evidence into a plan and its rows.
 
     Args:
         cache: folder for results that follow from the evidence alone; None recomputes them.
+        said: what parsing found. It is among the findings returned, and the spec's allows are applied to it too.
     """
     from tiltc.allow import apply_allows
     from tiltc.check import check, static
@@ -41,20 +42,21 @@ def compile_spec(
     from tiltc.plan import Allowed
     from tiltc.resolve import resolve
 
-    found = static(spec_file)
+    found = Diagnostics(list(said or ()))
+    found.extend(static(spec_file))
     if found.failed:
         return None, found
     derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
-    resolved, said = resolve(spec_file, evidence, derived)
-    found.extend(said)
+    resolved, more = resolve(spec_file, evidence, derived)
+    found.extend(more)
     if resolved is None:
         return None, found
-    checked, said = check(spec_file, resolved, evidence)
-    found.extend(said)
+    checked, more = check(spec_file, resolved, evidence)
+    found.extend(more)
     if checked is None:
         return None, found
-    solved, said = choose(spec_file, checked)
-    found.extend(said)
+    solved, more = choose(spec_file, checked)
+    found.extend(more)
     if solved is None:
         return None, found
     found, used = apply_allows(spec_file, found, JUDGED)

@@ -64,18 +64,24 @@ def write_plan(plan: Plan, rows: pa.Table, folder: Path) -> Plan:
     final = sealed(plan, rows)
     table = rows.select([name for name, _, _ in ROW_COLUMNS]).cast(rows_schema())
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{ROWS_FILE}.part"
-    pq.write_table(table, part, compression="zstd", store_schema=False)
-    part.replace(folder / ROWS_FILE)
-    part = folder / f"{PLAN_FILE}.part"
-    part.write_text(canonical_json(final), encoding="utf-8", newline="\n")
-    part.replace(folder / PLAN_FILE)
+    rows_part, plan_part = (folder / f"{name}.part" for name in (ROWS_FILE, PLAN_FILE))
+    try:
+        pq.write_table(table, rows_part, compression="zstd", store_schema=False)
+        plan_part.write_text(canonical_json(final), encoding="utf-8", newline="\n")
+        rows_part.replace(folder / ROWS_FILE)
+        plan_part.replace(folder / PLAN_FILE)
+    finally:
+        for part in (rows_part, plan_part):
+            part.unlink(missing_ok=True)
     return final
 
 
 def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
     """Read a plan folder and check that nobody changed it: T520 unreadable, T521 plan edited, T522 rows changed."""
     found = Diagnostics()
+    if not (folder / PLAN_FILE).exists():
+        found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
+        return None, found
     plan = _read_json(folder / PLAN_FILE, found)
     rows = _read_rows(folder / ROWS_FILE, found)
     if plan is None or rows is None:
@@ -96,7 +102,7 @@ def _read_json(path: Path, found: Diagnostics) -> Plan | None:
             )
             return None
         return Plan.model_validate_json(json.dumps(value))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         found.add("T520", None, f"cannot read {path}", notes=_reasons(problem), helps=["compile the plan again"])
         return None
 
@@ -106,7 +112,7 @@ def _reasons(problem: Exception) -> list[str]:
 
     if not isinstance(problem, ValidationError):
         return [str(problem)]
-    return [f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in problem.errors()[:5]]
+    return [": ".join([*filter(None, [".".join(map(str, e["loc"]))]), e["msg"]]) for e in problem.errors()[:5]]
 
 
 def _read_rows(path: Path, found: Diagnostics) -> pa.Table | None:
@@ -117,7 +123,8 @@ def _read_rows(path: Path, found: Diagnostics) -> pa.Table | None:
     try:
         return pq.read_table(path).select([name for name, _, _ in ROW_COLUMNS]).cast(rows_schema())
     except (OSError, KeyError, pa.ArrowException) as problem:
-        found.add("T520", None, f"cannot read {path}", notes=[str(problem)], helps=helps)
+        missing = isinstance(problem, FileNotFoundError)
+        found.add("T520", None, f"cannot read {path}", notes=["no such file" if missing else str(problem)], helps=helps)
         return None
 
 

@@ -18,7 +18,7 @@ class Closed(BaseModel):
 
 
 def _share(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?\s*%", value.strip()):
+    if isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?\s*%", value.strip()):
         return float(value.strip().rstrip("% ")) / 100
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -114,7 +114,9 @@ class Suppress(_Signal):
     to: Share = Field(default=0.0, description="share of today's signal that may remain")
     within: Share = Field(default=0.05, description="tolerance, as a share of today's signal")
     readout: Readout | None = None
-    strength: Number | None = Field(default=None, description="override the solved strength (logits per sd of gap)")
+    strength: Number | None = Field(
+        default=None, ge=0, description="override the solved strength (logits per sd of gap); the verb gives the sign"
+    )
 
 
 class Keep(_Signal):
@@ -154,7 +156,7 @@ class Amplify(_Signal):
     ] = Target(times=2.0)
     within: Share = 0.05
     readout: Readout | None = None
-    strength: Number | None = None
+    strength: Number | None = Field(default=None, ge=0)
 
 
 Signal = Suppress | Keep | Amplify

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -40,6 +41,11 @@ def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
         _flush(folder.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def disk_full(error: OSError) -> bool:
+    """Was it for want of space? numpy's own writer says how many bytes it could write, and no error number."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and " written" in str(error))
 
 
 def write_text(file: Path, text: str) -> None:

@@ -6,7 +6,6 @@ be computed. Shards are computed in order, each from its own rows only, and appe
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 from collections import Counter
@@ -19,7 +18,7 @@ from tiltc.evidence import Manifest, ShardPin
 from tiltc.parse import SpecFile
 from tiltc_runtime.activations import Moments, Reader
 from tiltc_runtime.contrasts import write_contrast
-from tiltc_runtime.disk import whole_shard, write_text, write_whole
+from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.loading import default_device
 from tiltc_runtime.locking import Locked, lock
@@ -60,7 +59,7 @@ def harvest(
     except Locked as held:
         found.add("T508", None, f"{held} is harvesting into the same evidence folder")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not disk_full(error):
             raise
         helps = ["free some space or choose another disk with `--store`, then run the same command again"]
         found.add("T506", None, f"the disk that holds {store} is full; finished shards are kept", helps=helps)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import tiltc.cli
+import tiltc.verbs.compile
+from tests.compiler.synthetic import evidence
 from tiltc.cli import RUNTIME, main
 from tiltc.verbs import UsageError, Verb
 
@@ -82,6 +84,9 @@ def test_several_specs_are_one_report(spec: str) -> None:
         (("schema", "spek"), "did you mean `spec`?"),
         (("concepts", "std.style.blod"), "did you mean `std.style.bold`?"),
         (("init", "/absent/folder/x.yaml"), "no folder"),
+        (("lint", "a" * 5000), "file name too long"),
+        (("schema", "--write", __file__), "file exists"),
+        (("show", "absent"), "no plan folder"),
     ],
 )
 def test_wrong_usage_is_two(arguments: tuple[str, ...], says: str) -> None:
@@ -100,6 +105,16 @@ def test_help_names_every_verb() -> None:
     code, out, err = called("lint", "--help")
     assert (code, err) == (0, "")
     assert "--deny" in out
+
+
+def test_an_allow_holds_for_what_parsing_says(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning of the parser that the spec allows is silent in compile as it is in lint, and the allow counts as used."""
+    Path(spec).write_text(Path(spec).read_text() + "allow: [{code: T150, because: it is pinned elsewhere}]\n")
+    data = evidence(rates={"std.style.bold": (0.5, 0.2)})
+    monkeypatch.setattr(tiltc.verbs.compile, "_evidence", lambda *_: data)
+    code, out, err = called("compile", spec, "-o", str(Path(spec).parent / "plan"), "--no-cache", "--deny", "warnings")
+    assert (code, "warning" in out) == (0, False), out + err
+    assert "T150: it is pinned elsewhere" in out
 
 
 def test_version() -> None:

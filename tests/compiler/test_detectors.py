@@ -290,7 +290,14 @@ def test_runaway_pattern_is_stopped() -> None:
         ("*a", "nothing to repeat"),
         ("a*", "empty text"),
         ("", "empty text"),
+        ("a{1000000000}", "counted repeats"),
+        ("(?:(?:(?:a{1000}){1000}){1000})", "counted repeats"),
+        ("([ab]{300}){400}c", "counted repeats"),
+        ("(?R)", "calls itself"),
+        ("(a|b(?1))", "calls itself"),
+        ("(" * 2000 + "a" + ")" * 2000, "nested too deeply"),
     ],
+    ids=lambda value: value[:24],
 )
 def test_invalid_patterns(regex: str, complaint: str) -> None:
     """A pattern that can't be compiled, or that is in every text, is described and not scored."""
@@ -301,7 +308,13 @@ def test_invalid_patterns(regex: str, complaint: str) -> None:
         score(pattern(regex), ["a"])
 
 
-@pytest.mark.parametrize("regex", ["a", r"\p{Emoji}", r"(?x) a \ b  # note", r"(?<!\bnot )\bsorry\b", "a|b"])
+@pytest.mark.parametrize(
+    "regex",
+    [
+        "a", r"\p{Emoji}", r"(?x) a \ b  # note", r"(?<!\bnot )\bsorry\b", "a|b", r"\d{4}-\d{2}", r"a.{0,200}b.{0,200}c",
+        r"\(\?R\)", r"[{(]{3}", r"(?:ab{2,}){1,500}",
+    ],
+)  # fmt: skip
 def test_valid_patterns(regex: str) -> None:
     """Unicode properties, verbose mode and look-behinds are understood."""
     assert check_pattern(regex) is None

@@ -142,6 +142,9 @@ def test_wrong_usage(data: Path, plan: Path, tmp_path: Path) -> None:
     assert tiltc("export", plan, "-o", tmp_path / "no" / "out.jsonl", "--data", data)[0] == 2
     assert tiltc("export", plan, "-o", tmp_path / "out.jsonl", "--data", tmp_path / "none.jsonl")[0] == 2
     assert tiltc("export", plan, "-o", tmp_path / "out.jsonl")[0] == 2
+    before = data.read_bytes()
+    assert tiltc("export", plan, "-o", data, "--data", data)[0] == 2
+    assert data.read_bytes() == before
     assert tiltc("export", plan_for(ROWS, "builtin:no-such", tmp_path), "-o", tmp_path / "out.jsonl")[0] == 2
 
 

@@ -105,7 +105,9 @@ def test_the_two_zeros_are_one_value() -> None:
 
 
 @pytest.mark.parametrize("name", [PLAN_FILE, ROWS_FILE])
-@pytest.mark.parametrize("content", [None, b"", b"{", b"PAR1 but not really", b"\xff\xfe", b"[1]", b"null"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"PAR1 but not really", b"\xff\xfe", b"[1]", b"null", b"[" * 100_000]
+)
 def test_an_unreadable_file_is_a_finding(folder: Path, name: str, content: bytes | None) -> None:
     """Missing, empty, cut or foreign files end in T520, never in an exception."""
     (folder / name).unlink()

@@ -167,6 +167,7 @@ def test_full_disk(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("error", "code", "says"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), 3, "T506"),
+        (OSError("13185 requested and 1984 written"), 3, "T506"),
         (KeyboardInterrupt(), 130, "the same command goes on from there"),
     ],
 )
@@ -182,6 +183,14 @@ def test_exit_codes(
     assert says in out.getvalue() + err.getvalue()
     assert main(arguments, out, err) == 0
     assert "1 of 3 shards are there already" in err.getvalue()
+
+
+def test_a_device_that_is_not_there_is_wrong_usage(world: Path, tmp_path: Path) -> None:
+    """Exit code 2 before anything is read."""
+    err = io.StringIO()
+    arguments = ["harvest", str(world / "spec.yaml"), "--store", str(tmp_path), "--device", "toaster"]
+    assert main(arguments, io.StringIO(), err) == 2
+    assert "no device `toaster`" in err.getvalue()
 
 
 def test_two_harvests_at_once(world: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 #: Seconds that a pattern may spend on one text.
 TIMEOUT = 1.0
+#: Characters that a pattern may have once its counted repeats are written out: compiling takes memory for each.
+MOST_EXPANDED = 100_000
+_CALL = re.compile(r"(?<!\\)\(\?(?:R\)|&|P>|[+-]?\d)")
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_REPEAT = re.compile(r"\{(\d*),?(\d*)\}")
 
 
 class PatternTimeout(Exception):
@@ -26,13 +32,44 @@ def check_pattern(pattern: str) -> str | None:
     """What is wrong with a pattern, or None when it can be used."""
     import regex
 
+    if _CALL.search(pattern):
+        return "it calls itself or a group of its own, and may never end"
+    if expanded(pattern) > MOST_EXPANDED:
+        return f"its counted repeats make more than {MOST_EXPANDED:,} characters of it"
     try:
         compiled = _compile(pattern)
-    except (regex.error, RecursionError, OverflowError) as error:
+    except RecursionError:
+        return "it is nested too deeply"
+    except (regex.error, OverflowError) as error:
         return str(error) or type(error).__name__
     if compiled.search("") is not None:
         return "it matches the empty text, so every text would show it"
     return None
+
+
+def expanded(pattern: str) -> int:
+    """About how long a pattern is once `{n}` is written out; what stands in brackets counts as one character."""
+    sizes, last, at = [0], 0, 0
+    while at < len(pattern):
+        here = pattern[at]
+        if here == "(":
+            sizes.append(0)
+            last = 0
+        elif here == ")" and len(sizes) > 1:
+            last = sizes.pop()
+            sizes[-1] += last
+        elif here == "{" and (repeat := _REPEAT.match(pattern, at)):
+            times = max((int(n[:12]) for n in repeat.groups() if n), default=1)
+            sizes[-1] += last * max(times - 1, 0)
+            last *= times
+            at = repeat.end() - 1
+        else:
+            last = 1
+            sizes[-1] += 1
+            bracket = _CLASS.match(pattern, at) if here == "[" else None
+            at = bracket.end() - 1 if bracket else at + (here == "\\")
+        at += 1
+    return sum(sizes)
 
 
 def pattern_counter(pattern: str) -> Callable[[str], float]:

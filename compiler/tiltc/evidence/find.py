@@ -79,8 +79,10 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
         except OSError as error:
             found.add("T514", None, f"can't read {data}: {error.strerror}")
             return found
-        then = manifest.data.file_sha256 or "unknown"
-        asked["data"], has["data"] = (f"{data.name} with sha256 {digest[:16]}" for digest in (now, then))
+        name, then = str(has.get("data")).removeprefix("local:"), manifest.data.file_sha256 or "unknown"
+        asked["data"] = f"{data.name} with sha256 {now[:16]}"
+        # the same contents under another name are the same data
+        has["data"] = asked["data"] if now == then else f"{name} with sha256 {then[:16]}"
     notes = [
         f"{key}: the spec asks for {asked[key]}, harvested was {has.get(key)}"
         for key in asked

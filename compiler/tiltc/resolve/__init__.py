@@ -35,6 +35,7 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
             "T210",
             spec_file.at(("data",)),
             f"{int(world.pairs.usable.sum())} of {len(world.prompts)} pairs can be used",
+            notes=["pairs of two or more different prompts are needed"],
         )
         return None, found
     spec = spec_file.spec

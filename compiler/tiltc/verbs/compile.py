@@ -44,8 +44,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if spec_file is None or evidence is None or found.failed:
         return report(found, args, out, err, sources)
     cache = None if args.no_cache else args.store.parent / "derived"
-    compiled, more = compile_spec(spec_file, evidence, cache)
-    found.extend(more)
+    compiled, found = compile_spec(spec_file, evidence, cache, found)
     if compiled is not None and not found.failed:
         plan, rows = compiled
         if args.check:

@@ -35,6 +35,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     data = args.data or _data_of(loaded.plan, args.plan)
     if not data.is_file():
         raise UsageError(f"no data file `{data}`; say with --data where it is")
+    if args.output.exists() and args.output.samefile(data):
+        raise UsageError(f"`{args.output}` is the data itself: write to another file")
     try:
         table, found = export(loaded, data)
         print_findings(found, out, err)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TextIO
 
-from tiltc.verbs import FAILURE, Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
+from tiltc.verbs import FAILURE, UsageError, Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
 
 INTERRUPTED = 130
 
@@ -27,8 +27,11 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     sources = dict(spec_file.sources) if spec_file else {}
     if spec_file is None:
         return report(found, args, out, err, sources)
+    from tiltc.allow import apply_allows
     from tiltc_runtime.harvest import harvest
 
+    _check_device(args.device)
+    found, _ = apply_allows(spec_file, found, ())
     try:
         folder, said = harvest(spec_file, args.store, device=args.device, dtype=args.dtype, err=err)
     except KeyboardInterrupt:
@@ -39,6 +42,16 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if folder is not None and args.format == "text":
         out.write(f"{folder}\n")
     return FAILURE if any(d.code == "T506" for d in said) else code
+
+
+def _check_device(name: str | None) -> None:
+    """Raises UsageError when this machine, or this build of torch, has no such device."""
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"no device `{name}`: {str(error).splitlines()[0]}") from None
 
 
 VERB = Verb("harvest", "read the data through the model once and write the evidence", add_arguments, run)

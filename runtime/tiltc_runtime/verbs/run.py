@@ -29,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
+    if not args.plan.is_dir():
+        raise UsageError(f"no plan folder `{args.plan}`")
     try:
         from tiltc_runtime import train
     except ImportError as error:
