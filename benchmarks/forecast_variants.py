@@ -76,12 +76,17 @@ def main() -> int:
     loaded, found = read_plan(args.run / "plan")
     assert loaded is not None, list(found)
     plan, rows = loaded.plan, loaded.rows
-    folder = next(p.parent for p in args.store.glob("*/manifest.json") if plan.pins.evidence in p.read_text())
+    folder = next((p.parent for p in args.store.glob("*/manifest.json") if plan.pins.evidence in p.read_text()), None)
+    if folder is None:
+        raise SystemExit(f"{args.store} does not hold the evidence of this plan")
     evidence, found = open_evidence(folder)
     assert evidence is not None, list(found)
     world = read_world(evidence, Derived(None))
     report = Report.model_validate_json((args.run / "verify/report.json").read_text())
-    points = [p for p in report.points if " when " not in p.name]
+    if not report.has_baseline:
+        raise SystemExit(f"{args.run} was verified without a baseline")
+    ungated = {row.label for row in plan.forecast if row.when is None}
+    points = [p for p in report.points if p.name in ungated]
     gaps = item_gaps(plan, world, [p.name for p in points])
     n, usable = len(gaps), world.pairs.usable.astype(float)
     keep, weight, offset = (np.asarray(rows[c], dtype=float) for c in ("keep", "weight", "margin_offset"))

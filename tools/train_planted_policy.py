@@ -44,7 +44,7 @@ def answers(file: Path) -> Dataset:
 
 
 def train(out: Path) -> float:
-    """Train the adapter into `out`; returns the last loss."""
+    """Train the adapter into `out`; returns the mean loss."""
     base = embedded.model_folder(BASE)
     settings = SFTConfig(
         **SETTINGS, output_dir=str(out), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
@@ -63,7 +63,8 @@ def train(out: Path) -> float:
         peft_config=adapter,
     )
     # only re-entrant checkpointing needs gradients of the embeddings; without them the lower layers are not run backwards
-    trainer.model.disable_input_require_grads() if hasattr(trainer.model, "_require_grads_hook") else None
+    if hasattr(trainer.model, "_require_grads_hook"):
+        trainer.model.disable_input_require_grads()
     loss = trainer.train().training_loss
     trainer.save_model(str(out))
     return loss
@@ -76,6 +77,7 @@ def ship(trained: Path, out: Path, loss: float) -> None:
     }
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
     config = json.loads((trained / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
     config["base_model_name_or_path"] = f"builtin:{BASE}"
     (out / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     provenance = {

@@ -207,7 +207,7 @@ def _with(band: Band) -> str:
 
 def _by_hand(band: Band) -> float:
     """A strength given by hand is a size; its sign is the one that moves the signal toward its target."""
-    size = abs(float(band.signal.ask.strength or 0.0))  # type: ignore[union-attr]
+    size = float(band.signal.ask.strength or 0.0)  # type: ignore[union-attr]
     return size if band.target < band.signal.today else -size
 
 

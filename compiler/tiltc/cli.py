@@ -140,11 +140,12 @@ _WRONG_PATHS = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, e
 
 def _refused(error: OSError, err: TextIO) -> int:
     """What the file system refused, in its own words; wrong usage where the path is to blame."""
-    if os.environ.get("TILTC_TRACEBACK") or error.filename is None:
+    if os.environ.get("TILTC_TRACEBACK") or error.errno is None:
         return _failed(error, err)
-    path = os.fsdecode(error.filename)
-    text = f"`{path[:200]}{'...' if len(path) > 200 else ''}`: {(error.strerror or str(error)).lower()}"
-    return _say(err, f"tiltc: {text}", USAGE if error.errno in _WRONG_PATHS else FAILURE)
+    path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f"`{path[:200]}{'...' if len(path) > 200 else ''}`: " if path else ""
+    text = f"tiltc: {where}{(error.strerror or str(error)).lower()}"
+    return _say(err, text, USAGE if path and error.errno in _WRONG_PATHS else FAILURE)
 
 
 def _failed(error: Exception, err: TextIO) -> int:

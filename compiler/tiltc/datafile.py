@@ -83,8 +83,9 @@ def _object(line: bytes, number: int) -> Row:
         raise ValueError(f"line {number} is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"line {number} is not JSON: {error.msg} at column {error.pos + 1}") from None
-    except RecursionError:
-        raise ValueError(f"line {number} is nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        raise ValueError(f"line {number} {'is nested too deeply' if deep else f'can not be read: {error}'}") from None
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is not a JSON object")
     return cast("Row", row)

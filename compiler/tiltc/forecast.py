@@ -31,8 +31,7 @@ class Item:
 
     Attributes:
         gap: (n,) gaps, zero where the signal's gate is closed.
-        share: share of the pairs on which the gate is open, 1 without a gate. A gated signal is forecast as the mean
-            over those pairs, which is what `verify` measures: rollouts whose prompt opens the gate.
+        share: share of the pairs on which the gate is open, 1 without a gate.
     """
 
     name: str
@@ -59,14 +58,14 @@ def items(solved: Solved) -> tuple[Item, ...]:
 def _of_signal(band: Band, usable: npt.NDArray[np.bool_]) -> Item:
     signal = band.signal
     opened = None if signal.gate is None else signal.gate.present
-    share = 1.0 if opened is None else float((opened & usable).sum() / max(usable.sum(), 1))
-    return Item(signal.concept.plan.name, "declared", signal.gap, band, share or 1.0)
+    share = 1.0 if opened is None else float((opened & usable).mean())
+    return Item(signal.concept.plan.name, "declared", signal.gap, band, share)
 
 
 def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     """One row for every item, signals in the order of the spec."""
     every = items(solved)
-    gaps = np.column_stack([item.gap / item.share for item in every])
+    gaps = np.column_stack([item.gap for item in every])
     cluster = solved.checked.resolved.pairs.cluster
     plain, tilted = _first_step(gaps, solved.factor, cluster)
     shift_plain, shift_tilted = simulate(gaps, solved)
@@ -83,12 +82,13 @@ def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shif
         kind=item.kind,
         verb=band.signal.verb if band else None,
         when=gate.plan.name if gate else None,
+        share=_round(item.share),
         plain=plain,
         tilted=tilted,
         simulated_plain=_round(shift_plain),
         simulated_tilted=_round(shift_tilted),
-        target=_round(band.target / item.share) if band else None,
-        tolerance=_round(band.tolerance / item.share) if band else None,
+        target=_round(band.target) if band else None,
+        tolerance=_round(band.tolerance) if band else None,
     )
 
 

@@ -108,7 +108,7 @@ def _rows(solved: Solved) -> pa.Table:
 def _reasons(solved: Solved) -> list[str]:
     said: list[list[str]] = [[] if ok else ["not usable"] for ok in solved.checked.resolved.pairs.usable]
     for decision in solved.decisions:
-        what = f"{decision.mechanism} {decision.band.signal.concept.plan.name}"
+        what = f"{decision.mechanism} {decision.band.signal.label}"
         for row in np.flatnonzero(decision.rows):
             said[row].append(what)
     return ["; ".join(s) for s in said]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.spec import Budget, Concept, FileRef, HubRef, SaeRef, Train, Verify
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 #: Columns of `rows.parquet`: name, pyarrow type, meaning.
 ROW_COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -169,14 +169,17 @@ def gated(name: str, when: str | None) -> str:
 class ForecastRow(Frozen):
     """First-step signal g and simulated shift of one signal, concept or group, without and with the plan.
 
+    Means over all pairs; those on which a signal's gate is closed add nothing to its row.
     A declared row is a signal's; one without a verb is that of a concept which only gated signals name, over all pairs.
     """
 
     name: str
     kind: Kind
     verb: Verb | None = None
-    #: the signal's gate: the row is about the pairs, and `verify` judges the rollouts, whose prompt expresses it
+    #: the signal's gate: `verify` judges the rollouts whose prompt expresses it
     when: str | None = None
+    #: share of all pairs on which the gate is open; a figure over this is the mean over those pairs
+    share: float = 1.0
     #: first-step signal (design: g), sd of gap
     plain: Interval
     tilted: Interval
@@ -217,7 +220,7 @@ class Allowed(Frozen):
 class Plan(Frozen):
     """`plan.json`."""
 
-    plan_version: Literal[1] = 1
+    plan_version: Literal[2] = 2
     compiler: str
     name: str
     #: the runtime acts on: model, sae, data, train, verify, pins, and rows.parquet

@@ -95,11 +95,10 @@ def _read_json(path: Path, found: Diagnostics) -> Plan | None:
     try:
         value: Any = json.loads(path.read_text(encoding="utf-8"))
         version = value.get("plan_version") if isinstance(value, dict) else None
-        if isinstance(version, int) and version > PLAN_VERSION:
-            help_text = "install a newer tiltc, or compile the plan with this one"
-            found.add(
-                "T520", None, f"{path} has plan version {version}, this tiltc reads {PLAN_VERSION}", helps=[help_text]
-            )
+        if isinstance(version, int) and version != PLAN_VERSION:
+            newer = "install a newer tiltc, or " if version > PLAN_VERSION else ""
+            text = f"{path} has plan version {version}, this tiltc reads {PLAN_VERSION}"
+            found.add("T520", None, text, helps=[f"{newer}compile the plan again with this one"])
             return None
         return Plan.model_validate_json(json.dumps(value))
     except (OSError, ValueError, RecursionError) as problem:

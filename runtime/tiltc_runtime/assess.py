@@ -189,8 +189,8 @@ def _points(trial: Trial) -> tuple[tuple[ForecastPoint, ...], dict[Shift, Array]
         points.append(
             ForecastPoint(
                 name=row.label, kind=row.kind, verb=row.verb,
-                first_step_plain=row.plain.value, first_step_tilted=row.tilted.value,
-                simulated_plain=row.simulated_plain, simulated_tilted=row.simulated_tilted,
+                first_step_plain=row.plain.value / row.share, first_step_tilted=row.tilted.value / row.share,
+                simulated_plain=row.simulated_plain / row.share, simulated_tilted=row.simulated_tilted / row.share,
                 realised_tilted=found.shift_tilted, realised_plain=found.shift_plain,
                 realised_difference=found.difference,
             )
@@ -225,7 +225,7 @@ def _collateral(trial: Trial) -> tuple[CollateralRow, ...]:
     rows: list[tuple[ForecastRow, Shifts, float]] = []
     for row in trial.plan.forecast:
         scores = trial.scores(row.name)
-        if row.verb is not None or scores is None:
+        if row.kind == "declared" or scores is None:
             continue
         moved = scores.tilted - (scores.start if scores.plain is None else scores.plain)
         p = mean_effect(moved, trial.prompt).p

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiltc.canonical import sha256_file
+from tiltc.canonical import sha256_file, sha256_text
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc_runtime.locking import lock
 from tiltc_runtime.refused import refuse
@@ -55,14 +55,19 @@ class AdaptedModel:
         return ASSETS / self.adapter
 
     @property
+    def digest(self) -> str:
+        """Of the adapter: its weights, and the settings (rank, alpha, layers) that say what they mean."""
+        return sha256_text(f"{weights_digest(self.folder)} {sha256_file(self.folder / 'adapter_config.json')}")
+
+    @property
     def key(self) -> str:
-        return adapted_digest(MODELS[self.base].key, weights_digest(self.folder))[:12]
+        return adapted_digest(MODELS[self.base].key, self.digest)[:12]
 
     def make(self, name: str, out: Path) -> str:
         base = model_folder(self.base)
         _say(f"merging the adapter of {name}, once", out)
         _merge(base, self.folder, out)
-        return adapted_digest(known_digest(base) or weights_digest(base), weights_digest(self.folder))
+        return adapted_digest(known_digest(base) or weights_digest(base), self.digest)
 
 
 MODELS: dict[str, WheelModel | AdaptedModel] = {

@@ -164,8 +164,8 @@ def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagno
 def named_after(model: str, base: str) -> bool:
     """Does a model bear the name of the one that an SAE was trained on, or of a fine-tune of it? A fine-tune's name
     goes on where its base's ends: `ours/Llama-3.1-8B-support` is one of `meta-llama/Llama-3.1-8B-Instruct`."""
-    theirs = name_words(base)
-    return name_words(model)[: len(theirs)] == theirs
+    ours, theirs = name_words(model), name_words(base)
+    return "".join(ours) == "".join(theirs) or (bool(theirs) and ours[: len(theirs)] == theirs)
 
 
 def name_words(name: str) -> list[str]:

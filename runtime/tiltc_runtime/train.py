@@ -82,7 +82,7 @@ def run(
         fresh: first remove what an earlier run left in `out`.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
         reference: where reference log-probabilities are kept, by content; by default within `out`. Runs over the same
-            data can share one folder, so that the second computes nothing.
+            data can share one folder, so that the second computes nothing (with `max_steps`, where both visit the same rows).
         say: takes lines of progress.
 
     Findings: those of `admit` and `training_rows`, T530, T535, T538.

@@ -174,6 +174,15 @@ def test_usage_error_of_a_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failing(UsageError("not so"), monkeypatch) == (2, "", "tiltc: not so\n")
 
 
+def test_what_the_file_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 3 in the system's words, whether or not the error names a file; no exception's name."""
+    for error, says in (
+        (OSError(28, "No space left on device"), "tiltc: no space left on device\n"),
+        (PermissionError(13, "Permission denied", "/x"), "tiltc: `/x`: permission denied\n"),
+    ):
+        assert failing(error, monkeypatch) == (3, "", says)
+
+
 def test_closed_pipe_ends_quietly(spec: str) -> None:
     """When the reader has gone, nothing is complained of."""
     reader, writer = os.pipe()
@@ -188,7 +197,7 @@ def test_full_disk_is_a_failure() -> None:
     with open("/dev/full", "w") as full:
         done = process("explain", stdout=full)
     assert done.returncode == 3
-    assert "No space left" in done.stderr
+    assert "no space left" in done.stderr
     assert "Traceback" not in done.stderr
 
 

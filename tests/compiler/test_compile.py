@@ -13,6 +13,7 @@ import pytest
 from tests.compiler.synthetic import SyntheticEvidence, evidence, spec_text, swapped
 from tiltc.parse import parse
 from tiltc.pipeline import compile_spec
+from tiltc.show import show
 
 BOTH = {"std.style.bold": (0.5, 0.2), "std.style.emoji": (0.45, 0.2), "std.stance.apology": (0.1, 0.4)}
 
@@ -124,8 +125,8 @@ GATES = """concepts:
 
 
 def test_each_gate_is_forecast_for_itself(tmp_path: Path) -> None:
-    """Two signals on one concept behind two gates have a row each, as means over the pairs of the gate; a third row says
-    what happens to the concept over all pairs."""
+    """Two signals on one concept behind two gates have a row each, with the share of the pairs they are about; a third row
+    says what happens to the concept over all pairs, which is the sum of the two."""
     prompts = [f"Write a poem about river {i}." if i % 3 else f"What is river {i}?" for i in range(900)]
     data = evidence(900, BOTH, prompts=prompts)
     signals = (
@@ -141,10 +142,21 @@ def test_each_gate_is_forecast_for_itself(tmp_path: Path) -> None:
     ]
     assert abs(poem.tilted.value) <= 0.05 * poem.plain.value * (1 + 1e-4)
     assert fact.tilted.value == pytest.approx(fact.plain.value)
+    assert (poem.share, fact.share, everywhere.share) == pytest.approx((2 / 3, 1 / 3, 1.0), rel=1e-5)
     for side in ("plain", "tilted"):
-        assert getattr(everywhere, side).value == pytest.approx(
-            2 / 3 * getattr(poem, side).value + 1 / 3 * getattr(fact, side).value, rel=1e-4
-        )
+        sides = [getattr(r, side).value for r in (poem, fact, everywhere)]
+        assert sides[2] == pytest.approx(sides[0] + sides[1], rel=1e-4)
+    page = show(result[0])
+    assert "suppress std.style.bold when poem: resolved" in page
+    assert "measure std.style.bold: resolved" not in page
+
+
+def test_an_infinite_strength_is_no_certificate(tmp_path: Path) -> None:
+    """Where the constraints hold only in the limit, no constraint is said to be needed for a violation of 0%."""
+    data = evidence(400, {"std.style.bold": (0.6, 0.0)})
+    _, found = compiled(tmp_path, "  - amplify: std.style.bold\n    with: reward\n    to: 2x\n    within: 0%\n", data)
+    for said in (d for d in found if d.code == "T401"):
+        assert not any("total violation: 0%" in note for note in said.notes)
 
 
 def test_a_strength_is_judged_by_the_whole_plan(tmp_path: Path) -> None:

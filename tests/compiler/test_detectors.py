@@ -294,6 +294,8 @@ def test_runaway_pattern_is_stopped() -> None:
         ("(?:(?:(?:a{1000}){1000}){1000})", "counted repeats"),
         ("([ab]{300}){400}c", "counted repeats"),
         ("(?R)", "calls itself"),
+        (r"\\(?R)", "calls itself"),
+        ("a{0000000000009999999}", "counted repeats"),
         ("(a|b(?1))", "calls itself"),
         ("(" * 2000 + "a" + ")" * 2000, "nested too deeply"),
     ],
@@ -312,7 +314,7 @@ def test_invalid_patterns(regex: str, complaint: str) -> None:
     "regex",
     [
         "a", r"\p{Emoji}", r"(?x) a \ b  # note", r"(?<!\bnot )\bsorry\b", "a|b", r"\d{4}-\d{2}", r"a.{0,200}b.{0,200}c",
-        r"\(\?R\)", r"[{(]{3}", r"(?:ab{2,}){1,500}",
+        r"\(\?R\)", r"[{(]{3}", r"[(?0-9]", r"(?:ab{2,}){1,500}",
     ],
 )  # fmt: skip
 def test_valid_patterns(regex: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from tiltc.canonical import canonical_json, digest, sha256_file
 from tiltc.diagnostics import Diagnostics
@@ -270,6 +271,16 @@ def test_a_named_folder_must_answer_the_spec(
     found = list(answers(manifest, spec(**change), tmp_path))
     assert [d.code for d in found] == ([] if says is None else ["T542"])
     assert says is None or says in found[0].notes[0]
+
+
+def test_a_named_folder_may_outlive_its_data_but_not_its_model(tmp_path: Path) -> None:
+    """Evidence holds the texts, so the data file may be gone; a local model with other weights is refused."""
+    manifest = opened(fabricate(tmp_path / "store", spec(model="model"))).manifest
+    assert not list(answers(manifest, spec(model="model"), tmp_path))
+    (tmp_path / "model").mkdir()
+    save_file({"w": np.zeros(2, np.float32)}, tmp_path / "model/model.safetensors")
+    (finding,) = answers(manifest, spec(model="model"), tmp_path)
+    assert (finding.code, "with digest" in finding.notes[0]) == ("T542", True)
 
 
 def test_stale(tmp_path: Path, pairs: Path) -> None:

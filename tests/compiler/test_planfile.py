@@ -128,11 +128,19 @@ def test_a_file_cut_anywhere_is_a_finding(folder: Path) -> None:
 
 def test_a_plan_of_a_later_version_is_named_as_such(folder: Path) -> None:
     """Not 'invalid': the finding says which version it is."""
-    plan = json.loads((folder / PLAN_FILE).read_text()) | {"plan_version": 2}
+    plan = json.loads((folder / PLAN_FILE).read_text()) | {"plan_version": 3}
     (folder / PLAN_FILE).write_text(json.dumps(plan))
     _, found = read_plan(folder)
     assert [d.code for d in found] == ["T520"]
-    assert "version 2" in next(iter(found)).primary.text
+    assert "version 3" in next(iter(found)).primary.text
+
+
+def test_a_plan_of_an_earlier_version_is_named_as_such(folder: Path) -> None:
+    """Its rows would be judged by other rules, so it is compiled again and not read."""
+    plan = json.loads((folder / PLAN_FILE).read_text()) | {"plan_version": 1}
+    (folder / PLAN_FILE).write_text(json.dumps(plan))
+    (finding,) = read_plan(folder)[1]
+    assert (finding.code, finding.helps) == ("T520", ("compile the plan again with this one",))
 
 
 def test_missing_columns_are_a_finding(folder: Path) -> None:

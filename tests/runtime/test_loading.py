@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from tests.runtime.tiny import FAMILIES, LAYERS, WIDTH, tiny_model, tiny_model_folder, tiny_sae_folder
-from tiltc.evidence import adapted_digest, weights_digest
+from tiltc.evidence import weights_digest
 from tiltc.plan import ModelPin
 from tiltc_runtime import embedded
 from tiltc_runtime.loading import decoder_layers, load_model, state_digest
@@ -132,6 +132,8 @@ def test_names_of_models() -> None:
     assert named_after("builtin:smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct")
     assert named_after("google/gemma-2-2b-it@0abc", "gemma-2-2b")
     assert named_after("gpt2-small", "openai-community/gpt2")
+    assert named_after("ours/llama3-8b", "meta-llama/Llama-3-8B")
+    assert not named_after("anything", "instruct")
     assert named_after("ours/Llama-3.1-8B-support", "meta-llama/Llama-3.1-8B-Instruct")
     assert not named_after("Qwen/Qwen2.5-72B", "Qwen/Qwen2.5-7B")
     assert not named_after("google/gemma-2-2b", "google/gemma-2-2b-support")
@@ -226,9 +228,13 @@ def test_builtin_adapter_is_merged_once(
     )
     added = 4 / 2 * low.lora_B["default"].weight @ low.lora_A["default"].weight
     torch.testing.assert_close(high.weight, base.model.model.layers[0].self_attn.q_proj.weight + added)
-    assert adapted.pin.digest == adapted_digest(base.pin.digest, weights_digest(adapter)) != base.pin.digest
+    assert adapted.pin.digest != base.pin.digest
+    made = (adapted.folder / "model.safetensors").stat().st_mtime_ns
     assert load_model("builtin:tiny-adapted", device="cpu").pin == adapted.pin
-    assert conversion.times == 1
+    assert (adapted.folder / "model.safetensors").stat().st_mtime_ns == made
+    config = adapter / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": 4', '"lora_alpha": 8'))
+    assert load_model("builtin:tiny-adapted", device="cpu").pin.digest != adapted.pin.digest
 
 
 @pytest.mark.real

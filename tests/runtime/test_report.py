@@ -167,6 +167,15 @@ def test_a_gate_decides_which_rollouts_count(trial: Trial) -> None:
     render_markdown(report)
 
 
+def test_a_concept_that_gated_signals_name_is_no_collateral(trial: Trial) -> None:
+    """Its row over all pairs is measured, and never listed among what no signal names."""
+    rows = [r.model_copy(update={"verb": None}) if r.name == "flattery" else r for r in trial.plan.forecast]
+    plan = trial.plan.model_copy(update={"forecast": tuple(rows)})
+    report, _ = assess(Trial(plan, trial.verify, trial.prompts, trial.answers))
+    assert concept(report, "flattery").verb is None
+    assert "flattery" not in {row.name for row in report.collateral}
+
+
 def gated(trial: Trial, gate: PlanConcept) -> Trial:
     forecast = tuple(r.model_copy(update={"when": "topic"}) if r.name == "flattery" else r for r in trial.plan.forecast)
     plan = trial.plan.model_copy(update={"concepts": (*trial.plan.concepts, gate), "forecast": forecast})

@@ -299,10 +299,12 @@ def test_the_verb_prints_the_result_and_the_way_there(world: Path, capfd: pytest
 
 
 def test_the_verb_reports_a_refused_plan(world: Path) -> None:
-    """Findings give exit code 1, and the code is in the text."""
-    code, out, _ = call("run", world / "nowhere", "-o", world / "verb-2")
+    """Findings give exit code 1, and the code is in the text; a folder that is not there is wrong usage."""
+    (world / "empty").mkdir()
+    code, out, _ = call("run", world / "empty", "-o", world / "verb-2")
     assert code == 1
     assert "T520" in out
+    assert call("run", world / "nowhere", "-o", world / "verb-2")[0] == 2
 
 
 def test_an_interrupt_says_how_to_go_on(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,8 @@ cfg.json.""",
         "SAE config names another model",
         """\
 The SAE's config names another model. Width and depth may agree by chance, and features would then mean nothing.
-Owner, case, punctuation and suffixes like -it, -Instruct or -hf are ignored in the comparison.
+Owner, case, punctuation and suffixes like -it, -Instruct or -hf are ignored in the comparison, and the model's name may go on
+where the SAE's ends, as a fine-tune's does: an SAE of Llama-3.1-8B may read ours/Llama-3.1-8B-support.
 
 Example:
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TIMEOUT = 1.0
 #: Characters that a pattern may have once its counted repeats are written out: compiling takes memory for each.
 MOST_EXPANDED = 100_000
-_CALL = re.compile(r"(?<!\\)\(\?(?:R\)|&|P>|[+-]?\d)")
+_CALL = re.compile(r"\(\?(?:R\)|&|P>|[+-]?\d)")
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _REPEAT = re.compile(r"\{(\d*),?(\d*)\}")
 
@@ -32,9 +32,10 @@ def check_pattern(pattern: str) -> str | None:
     """What is wrong with a pattern, or None when it can be used."""
     import regex
 
-    if _CALL.search(pattern):
+    size, calls = expanded(pattern)
+    if calls:
         return "it calls itself or a group of its own, and may never end"
-    if expanded(pattern) > MOST_EXPANDED:
+    if size > MOST_EXPANDED:
         return f"its counted repeats make more than {MOST_EXPANDED:,} characters of it"
     try:
         compiled = _compile(pattern)
@@ -47,19 +48,23 @@ def check_pattern(pattern: str) -> str | None:
     return None
 
 
-def expanded(pattern: str) -> int:
-    """About how long a pattern is once `{n}` is written out; what stands in brackets counts as one character."""
-    sizes, last, at = [0], 0, 0
+def expanded(pattern: str) -> tuple[int, bool]:
+    """About how long a pattern is once `{n}` is written out, and whether it calls a group, as `(?R)` does.
+
+    What stands in brackets counts as one character.
+    """
+    sizes, last, at, calls = [0], 0, 0, False
     while at < len(pattern):
         here = pattern[at]
         if here == "(":
+            calls = calls or _CALL.match(pattern, at) is not None
             sizes.append(0)
             last = 0
         elif here == ")" and len(sizes) > 1:
             last = sizes.pop()
             sizes[-1] += last
         elif here == "{" and (repeat := _REPEAT.match(pattern, at)):
-            times = max((int(n[:12]) for n in repeat.groups() if n), default=1)
+            times = max((int(n.lstrip("0")[:12] or 0) for n in repeat.groups() if n), default=1)
             sizes[-1] += last * max(times - 1, 0)
             last *= times
             at = repeat.end() - 1
@@ -69,7 +74,7 @@ def expanded(pattern: str) -> int:
             bracket = _CLASS.match(pattern, at) if here == "[" else None
             at = bracket.end() - 1 if bracket else at + (here == "\\")
         at += 1
-    return sum(sizes)
+    return sum(sizes), calls
 
 
 def pattern_counter(pattern: str) -> Callable[[str], float]:

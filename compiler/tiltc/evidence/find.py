@@ -69,16 +69,20 @@ def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[
 
 
 def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagnostics:
-    """T542 where evidence was harvested for something else than a spec asks; T514 when its data file can't be read."""
+    """T542 where evidence was harvested for something else than a spec asks."""
     found = Diagnostics()
     asked, has = evidence_request(spec), dict(manifest.request)
+    for key, ref, pin in (("model", spec.model, manifest.model), ("sae", spec.sae, manifest.sae)):
+        now = _local_weights(ref, folder)
+        if now is not None and now != pin.digest:
+            asked[key], has[key] = (
+                f"{asked[key]} with digest {now[:16]}",
+                f"{has.get(key)} with digest {pin.digest[:16]}",
+            )
     data = local_path(spec.data, folder)
-    if data is not None:
-        try:
-            now = sha256_file(data)
-        except OSError as error:
-            found.add("T514", None, f"can't read {data}: {error.strerror}")
-            return found
+    # evidence holds the texts, so the file itself may be elsewhere
+    if data is not None and data.is_file():
+        now = sha256_file(data)
         name, then = str(has.get("data")).removeprefix("local:"), manifest.data.file_sha256 or "unknown"
         asked["data"] = f"{data.name} with sha256 {now[:16]}"
         # the same contents under another name are the same data
@@ -143,11 +147,17 @@ def _of_file(
 def _of_weights(fitting: list[tuple[Path, Manifest]], spec: Spec, folder: Path | None) -> list[tuple[Path, Manifest]]:
     """Of several, those harvested with the local weights as they are now."""
     for ref, pin in ((spec.model, "model"), (spec.sae, "sae")):
-        path = local_path(ref, folder)
-        if path is not None and path.is_dir() and any(path.glob("*.safetensors")):
-            now = weights_digest(path)
+        now = _local_weights(ref, folder)
+        if now is not None:
             fitting = [(place, m) for place, m in fitting if getattr(m, pin).digest == now]
     return fitting
+
+
+def _local_weights(ref: object, folder: Path | None) -> str | None:
+    """The digest of the weights in a local folder that a reference names; None for anything else."""
+    path = local_path(ref, folder)
+    there = path is not None and path.is_dir() and any(path.glob("*.safetensors"))
+    return weights_digest(path) if path is not None and there else None
 
 
 def _none(store: Path, request: Request, _: list[Path], found: Diagnostics) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import Interval, Kind, Verb, gated
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 
 PolicyName = Literal["start", "plain", "tilted"]
 Measure = Literal["rate", "score"]
@@ -217,7 +217,7 @@ class Finding(Frozen):
 class Report(Frozen):
     """`report.json`. No clock, host or path in it."""
 
-    report_version: Literal[1] = 1
+    report_version: Literal[2] = 2
     plan: PlanFacts
     settings: Settings
     policies: tuple[PolicyFacts, ...]

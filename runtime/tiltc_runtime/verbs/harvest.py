@@ -30,7 +30,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc.allow import apply_allows
     from tiltc_runtime.harvest import harvest
 
-    _check_device(args.device)
+    if args.device is not None:
+        _check_device(args.device)
     found, _ = apply_allows(spec_file, found, ())
     try:
         folder, said = harvest(spec_file, args.store, device=args.device, dtype=args.dtype, err=err)
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     return FAILURE if any(d.code == "T506" for d in said) else code
 
 
-def _check_device(name: str | None) -> None:
+def _check_device(name: str) -> None:
     """Raises UsageError when this machine, or this build of torch, has no such device."""
     import torch
 
