@@ -66,7 +66,6 @@ def expanded(pattern: str) -> tuple[int, bool]:
         elif here == "{" and (repeat := _REPEAT.match(pattern, at)):
             times = max((int(n.lstrip("0")[:12] or 0) for n in repeat.groups() if n), default=1)
             sizes[-1] += last * max(times - 1, 0)
-            last *= times
             at = repeat.end() - 1
         else:
             last = 1
