@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tiltc.groups import group_score
-from tiltc.plan import PlanConcept
+from tiltc.plan import Group, Member, PlanConcept
 from tiltc.spec import Concept
 
 Array = npt.NDArray[np.float64]
@@ -34,3 +34,18 @@ def concept_scores(concept: PlanConcept, texts: Sequence[str], activations: spar
             raise ValueError(f"{concept.name} is read by the SAE but has no group")
         return group_score(concept.group, activations)
     return (detector_readout(concept.definition, texts) - concept.detector_mean) / concept.detector_sd
+
+
+#: an activation at which a feature counts as fully on, so small that firing at all is enough
+ANY = 1e-6
+
+
+def share_group(features: Sequence[int], threshold: float) -> Group:
+    """A group whose standardised score is the share of the features that fire, less a threshold."""
+    members = tuple(Member(feature=f, weight=1 / len(features), scale=ANY) for f in features)
+    return Group(members=members, mean=threshold, sd=1.0)
+
+
+def gate_is_open(group: Group, activations: sparse.csc_matrix) -> npt.NDArray[np.bool_]:
+    """(n,) prompts, by their max activations (n, F), on which at least the group's threshold of features fires."""
+    return group_score(group, activations) >= -ANY

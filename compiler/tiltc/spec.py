@@ -68,6 +68,9 @@ class Concept(Closed):
     contrast: Contrast | None = None
     label: str | None = None
     features: tuple[int, ...] | None = None
+    audit: str | None = Field(
+        default=None, pattern=r"^[gdp]-[0-9a-f]{12}$", description="a cluster that `tiltc audit` found in this evidence"
+    )
     at_least: int = Field(default=1, ge=1, description="matches needed for the concept to count as present")
     reads: Literal["response", "prompt"] = "response"
     parents: tuple[str, ...] = ()
@@ -75,7 +78,7 @@ class Concept(Closed):
 
     @property
     def kind(self) -> str:
-        """The one definition that is given: pattern, words, surface, examples, contrast, label or features."""
+        """The one definition that is given: pattern, words, surface, examples, contrast, label, features or audit."""
         return next(k for k in DEFINITIONS if getattr(self, k) is not None)
 
     @model_validator(mode="after")
@@ -86,7 +89,7 @@ class Concept(Closed):
         return self
 
 
-DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "features")
+DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "features", "audit")
 
 #: How a signal is carried out. `auto` lets the compiler choose and say why.
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]

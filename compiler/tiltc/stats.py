@@ -74,13 +74,22 @@ def length_controlled_effect(gaps: Array, length_gaps: Array, cluster: npt.NDArr
     return _least_squares(design[:, : 1 + (spread > 0)], gaps, cluster)
 
 
+def adjusted_effect(y: Array, inside: Array | None, length_gaps: Array, cluster: npt.NDArray[np.int64]) -> Effect:
+    """Difference of y (n,) between the rows inside and the others at equal gap in log tokens; without `inside`, the mean."""
+    if inside is None:
+        return length_controlled_effect(y, length_gaps, cluster)
+    spread = length_gaps.std()
+    columns = [inside, np.ones(len(y)), *([length_gaps / spread] if spread > 0 else [])]
+    return _least_squares(np.column_stack(columns), y, cluster)
+
+
 def _least_squares(design: Array, y: Array, cluster: npt.NDArray[np.int64]) -> Effect:
     """First coefficient of least squares with the cluster-robust sandwich (Liang and Zeger, CR1)."""
     n, k = design.shape
     bread = np.linalg.pinv(design.T @ design)
     beta = bread @ design.T @ y
-    score = np.zeros((int(cluster.max()) + 1, k))
-    np.add.at(score, cluster, design * (y - design @ beta)[:, None])
+    residuals = y - design @ beta
+    score = np.column_stack([np.bincount(cluster, weights=column * residuals) for column in design.T])
     used = int((np.bincount(cluster) > 0).sum())
     small_sample = used / max(used - 1, 1) * (n - 1) / max(n - k, 1)
     se = float(np.sqrt((bread @ (score.T @ score) @ bread)[0, 0] * small_sample))

@@ -190,7 +190,9 @@ class Pair(Frozen):
 class Noise(Frozen):
     """How large chance alone would make things: quantiles over label swaps of the largest value in a view."""
 
-    view: Literal["feature", "prompt", "overall"]
+    view: View
+    #: the tests of the whole data set against no preference, apart from those of contexts
+    whole: bool
     tests: int
     largest_z_median: float
     largest_z_95: float
@@ -198,6 +200,8 @@ class Noise(Frozen):
     #: tests with q < 0.05: in the data, and in the mean label swap
     found: int
     found_swapped: float
+    #: share of label swaps in which any test of the view had q < 0.05
+    swaps_with_any: float
 
 
 class Audit(Frozen):

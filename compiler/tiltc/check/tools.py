@@ -37,7 +37,7 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
         if (
             signal.readout == "detector"
             and definition
-            and definition.concept.kind in ("examples", "features", "label", "contrast")
+            and definition.concept.kind in ("examples", "features", "label", "contrast", "audit")
         ):
             found.add(
                 "T308",

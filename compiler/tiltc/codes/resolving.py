@@ -116,4 +116,18 @@ Example: a row was added to `playful.jsonl` after `tiltc harvest`.
 
 What to do: run `tiltc harvest SPEC` again; only the contrast set is read, the pairs are not.""",
     ),
+    Code(
+        "T212",
+        "unknown audit cluster",
+        Severity.ERROR,
+        """The concept is defined by a cluster of an audit, and an audit of this evidence does not find that cluster.
+
+A cluster's id is the hash of its features. Other data, another SAE, or another version of tiltc make other clusters,
+and then the id means nothing here: it is refused, never matched to something similar.
+
+Example: `audit: g-1f0c9a62b3d4` from an audit of 2,000 rows, compiled against evidence of 15,000 rows.
+
+What to do: run `tiltc audit` on the evidence that the spec compiles against and copy the id from there; or pin the
+features themselves with `features: [..]`.""",
+    ),
 )

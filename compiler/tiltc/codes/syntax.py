@@ -544,6 +544,21 @@ What to do: correct the path, or add the file: one JSON object a line, with `pro
 shows the concept, 0 does not).""",
     ),
     Code(
+        "T144",
+        "cluster of the other side",
+        ERROR,
+        """\
+An audit finds clusters of prompt features (`p-`) and of response features (`g-` and `d-`). A definition must read the
+side that its cluster belongs to.
+
+Example:
+
+    concepts:
+      about-cooking: {about: Asks about cooking., audit: p-1f0c9a62b3d4}
+
+What to do: write `reads: prompt` for a `p-` cluster, which makes it a gate, and leave `reads` out for the others.""",
+    ),
+    Code(
         "T150",
         "unpinned revision",
         WARNING,

@@ -8,12 +8,15 @@ import numpy as np
 
 from tiltc import detectors
 from tiltc.derived import Derived
-from tiltc.diagnostics import Diagnostics
+from tiltc.diagnostics import Diagnostics, Span
+from scipy import sparse
+
 from tiltc.groups import group_score
-from tiltc.plan import PlanConcept
+from tiltc.plan import Group, PlanConcept
+from tiltc.readout import gate_is_open, share_group
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
-from tiltc.resolve.report import LEAST_AUROC, report_readings, report_silent, report_unresolved
+from tiltc.resolve.report import LEAST_AUROC, report_lost_cluster, report_readings, report_silent, report_unresolved
 from tiltc.resolve.world import World, discovered_groups, gap, read_world
 from tiltc.resolved import Measured, ResolvedSignal, ResolvedSpec
 from tiltc.spec import Amplify, Concept, Keep, Suppress
@@ -94,6 +97,9 @@ def _measure(
     except detectors.PatternTimeout as slow:
         found.add("T208", at, f"the pattern of `{name}` ran for more than {slow.seconds:g} s on one text")
         return None
+    if fitted is None and concept.audit is not None:
+        report_lost_cluster(name, concept.audit, at, found)
+        return None
     if fitted is None:
         found.add(
             "T209",
@@ -127,7 +133,11 @@ def _library(world: World, spec_file: SpecFile, declared: set[str]) -> tuple[Mea
     out: list[Measured] = []
     for name, definition in sorted(spec_file.library.items()):
         concept = definition.concept
-        if name in declared or concept.reads != "response" or concept.kind in ("contrast", "label", "features"):
+        if (
+            name in declared
+            or concept.reads != "response"
+            or concept.kind in ("contrast", "label", "features", "audit")
+        ):
             continue
         measured = _measure(world, spec_file, name, "library", None, ("signals", 0), Diagnostics())
         if measured is not None:
@@ -138,8 +148,9 @@ def _library(world: World, spec_file: SpecFile, declared: set[str]) -> tuple[Mea
 def _gate(
     world: World, spec_file: SpecFile, name: str, route: tuple[str | int, ...], found: Diagnostics
 ) -> Measured | None:
-    definition = spec_file.library[name]
-    concept = definition.concept
+    concept = spec_file.library[name].concept
+    if concept.audit is not None:
+        return _audited_gate(world, name, concept, spec_file.at(route), found)
     if not detectors.has_detector(concept):
         found.add(
             "T207",
@@ -148,15 +159,27 @@ def _gate(
             helps=["define the gate by `pattern` or `words`"],
         )
         return None
-    present = detectors.present(concept, world.prompts)
-    plan = PlanConcept(
-        name=name,
-        role="gate",
-        definition=concept.model_copy(update={"meta": None}),
-        status="resolved",
-        readout="detector",
-    )
-    return Measured(plan, np.zeros(len(present)), np.asarray(present, dtype=bool))
+    present = np.asarray(detectors.present(concept, world.prompts), dtype=bool)
+    return Measured(_gate_plan(name, concept, "detector", None), np.zeros(len(present)), present)
+
+
+def _audited_gate(world: World, name: str, concept: Concept, at: Span | None, found: Diagnostics) -> Measured | None:
+    """A prompt cluster of the audit: open where as many of its features fire as on the rows that the audit tested."""
+    from tiltc.audit.clusters import audit_clusters
+
+    key = str(concept.audit)
+    clusters = audit_clusters(world.evidence, world.derived, key[0])
+    if key not in clusters.threshold:
+        report_lost_cluster(name, key, at, found)
+        return None
+    group = share_group(clusters.features[key], clusters.threshold[key])
+    present = gate_is_open(group, sparse.csc_matrix(world.evidence.matrix("prompt", "max"))) & world.pairs.usable
+    return Measured(_gate_plan(name, concept, "sae", group), np.zeros(len(present)), present)
+
+
+def _gate_plan(name: str, concept: Concept, readout: Literal["sae", "detector"], group: Group | None) -> PlanConcept:
+    definition = concept.model_copy(update={"meta": None})
+    return PlanConcept(name=name, role="gate", definition=definition, status="resolved", readout=readout, group=group)
 
 
 def _signal(

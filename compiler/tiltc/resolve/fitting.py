@@ -34,8 +34,11 @@ class Fitted(BaseModel):
 
 def fit_definition(world: World, definition: Definition) -> Fitted | None:
     concept = definition.concept
-    if concept.kind == "features":
-        features = np.array(sorted(concept.features or ()), dtype=np.int64)
+    if concept.kind in ("features", "audit"):
+        pinned = concept.features if concept.audit is None else found_cluster(world, concept.audit)
+        if pinned is None:
+            return None
+        features = np.array(sorted(pinned), dtype=np.int64)
         inside = features[features < width(world.responses)]
         rows = world.responses[world.both]
         fires = np.diff(rows[:, inside].indptr) > 0 if len(inside) else np.array([], dtype=bool)
@@ -52,6 +55,12 @@ def fit_definition(world: World, definition: Definition) -> Fitted | None:
         return _fit_examples(world, definition)
     key = ["fit", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
     return world.derived.model(key, Fitted, lambda: _fit_labelled(world, _presence(world, definition)))
+
+
+def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
+    from tiltc.audit.clusters import audit_clusters
+
+    return audit_clusters(world.evidence, world.derived, key[0]).features.get(key)
 
 
 def _presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:

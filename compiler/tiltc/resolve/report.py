@@ -37,6 +37,12 @@ def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, 
     found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
 
 
+def report_lost_cluster(name: str, key: str, at: Span | None, found: Diagnostics) -> None:
+    """T212: an id names features by their hash, so there is no nearest one to offer."""
+    helps = ["run `tiltc audit` on the evidence that this spec compiles against, and copy the id from there"]
+    found.add("T212", at, f"`{name}` names cluster {key}, which an audit of this evidence does not find", helps=helps)
+
+
 def report_silent(name: str, fitted: Fitted, at: Span, found: Diagnostics) -> None:
     """T211: some of the pinned features, but not all, are of no use."""
     if fitted.silent and fitted.group is not None:

@@ -39,6 +39,18 @@ def blank_definitions(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic("T126", Label(file.definition_at(name, "pattern"), "the pattern is empty"))
 
 
+def misread_clusters(file: SpecFile) -> Iterator[Diagnostic]:
+    """An audit's cluster of prompts that is read in responses, or the reverse."""
+    for name, definition in file.library.items():
+        key = definition.concept.audit
+        if key is None or not definition.own:
+            continue
+        reads = "prompt" if key.startswith("p-") else "response"
+        if definition.concept.reads != reads:
+            label = Label(file.definition_at(name, "audit"), f"a cluster of {reads} features")
+            yield Diagnostic("T144", label, helps=(f"write `reads: {reads}`",))
+
+
 def missing_examples(file: SpecFile) -> Iterator[Diagnostic]:
     """An `examples:` file that is not there."""
     for name, definition in file.library.items():
