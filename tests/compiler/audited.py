@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,7 +58,7 @@ class InMemory:
 
     def _cuts(self) -> list[tuple[int, int]]:
         ends = np.linspace(0, len(self.ids), self.pieces + 1).astype(int).tolist()
-        return list(zip(ends, ends[1:], strict=False))
+        return list(itertools.pairwise(ends))
 
     @property
     def table(self) -> pa.Table:

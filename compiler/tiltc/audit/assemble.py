@@ -44,7 +44,7 @@ def strongest(family: Family, most: int) -> tuple[Ints, Ints]:
     by_score = np.abs(family.result.score).ravel()
     half = most // 2
     chosen = [*np.argsort(-by_size, kind="stable")[:half], *np.argsort(-by_score, kind="stable")[:half]]
-    unique = np.array(sorted(set(int(c) for c in chosen), key=lambda c: (-by_size[c], -by_score[c], c)), np.int64)
+    unique = np.array(sorted({int(c) for c in chosen}, key=lambda c: (-by_size[c], -by_score[c], c)), np.int64)
     m = family.values.shape[1]
     return unique // m, unique % m
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from tiltc.audit.layout2d import places
 from tiltc.audit.model import Context, Hypothesis, Label, Nearest, ResponseCluster, Snippet, View
 from tiltc.audit.names import Vocabulary, distinctive, make_label, nearest, snippets
 from tiltc.audit.prompt_view import PromptView
-from tiltc.audit.rows import Array, Bools, Floats, Ints, Rows, blocks, membership, share_of_tokens
+from tiltc.audit.rows import SIDES, Array, Bools, Floats, Ints, Rows, blocks, grouped, membership, share_of_tokens
 from tiltc.figures import printable
 
 if TYPE_CHECKING:
@@ -63,10 +64,10 @@ class Reader:
         out = np.zeros((2 * len(self.sample), len(groups)), np.float32)
         for block in blocks(self.evidence, self.rows):
             inside = np.flatnonzero(at[block.to] >= 0)
-            for side, offset in (("chosen", 0), ("rejected", len(self.sample))):
+            for i, (side, _) in enumerate(SIDES):
                 tokens = self.rows.tokens[side][block.to[inside]]
                 share = share_of_tokens(sparse.csr_matrix(block.matrix(side, "count")[inside]), tokens)
-                out[offset + at[block.to[inside]]] = (share @ member).toarray()
+                out[i * len(self.sample) + at[block.to[inside]]] = grouped(share, member)
         return out
 
     def presence(self) -> dict[str, Bools]:
@@ -192,7 +193,7 @@ def contexts(
 def _members(label: Ints, k: int) -> list[Ints]:
     order = np.argsort(label, kind="stable")
     ends = np.searchsorted(label[order], np.arange(k + 1))
-    return [order[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [order[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def _similarity(view: FeatureView, k: int) -> Array:

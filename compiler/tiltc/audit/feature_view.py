@@ -10,7 +10,20 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tiltc.audit.graph import cofiring, communities
-from tiltc.audit.rows import Array, Bools, Floats, Ints, Rows, blocks, membership, share_of_tokens, stacked
+from tiltc.audit.rows import (
+    SIDES,
+    Array,
+    Bools,
+    Floats,
+    Ints,
+    Rows,
+    blocks,
+    grouped,
+    membership,
+    shape,
+    share_of_tokens,
+    stacked,
+)
 from tiltc.audit.scale import Scale
 from tiltc.audit.spherical import Clustering, spherical_kmeans, unit
 
@@ -61,11 +74,11 @@ def feature_clusters(evidence: Evidence, rows: Rows, scale: Scale) -> list[Ints]
     parts: list[tuple[Ints, sparse.csr_matrix]] = []
     for block in blocks(evidence, rows):
         inside = keep[block.to]
-        for span in ("chosen", "rejected"):
+        for span, _ in SIDES:
             parts.append((block.to[inside], sparse.csr_matrix(block.matrix(span, "count")[inside])))
     fired = stacked(parts)
-    texts = fired.shape[0]
-    counts = np.bincount(fired.indices, minlength=fired.shape[1])
+    texts, features = shape(fired)
+    counts = np.bincount(fired.indices, minlength=features)
     varied = np.flatnonzero((counts >= min(scale.fires_in, texts // 2)) & (counts < texts))
     if len(varied) < 2:
         return []
@@ -81,11 +94,11 @@ def project(evidence: Evidence, rows: Rows, groups: list[Ints], tau: float) -> t
     expressed = {side: np.zeros(len(groups)) for side in ("chosen", "rejected")}
     size = np.array([len(g) for g in groups], np.float32)
     for block in blocks(evidence, rows):
-        for side, sign in (("chosen", 1.0), ("rejected", -1.0)):
+        for side, sign in SIDES:
             share = share_of_tokens(block.matrix(side, "count"), rows.tokens[side][block.to])
-            s[block.to] += (share @ member).toarray()
+            s[block.to] += grouped(share, member)
             share.data = (share.data > tau).astype(np.float32)
-            passed = (share @ member).toarray()
+            passed = grouped(share, member)
             u[block.to] += sign * passed / size
             expressed[side] += (passed > 0).sum(0)
     return s, u, {side: total / max(rows.n, 1) for side, total in expressed.items()}

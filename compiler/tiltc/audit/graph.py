@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tiltc.audit.rows import shape
 from tiltc.audit.scale import Scale
 
 Array = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ def cofiring(fired: sparse.csr_matrix, share: float, most_degree: int) -> Edges:
         most_degree: at most so many edges a feature on average: beyond some 10,000 features, 1% of all pairs is more
             than any community needs and more than memory holds.
     """
-    features = fired.shape[1]
+    features = shape(fired)[1]
     wanted = min(int(np.ceil(share * features * (features - 1) / 2)), most_degree * features // 2)
     kept = Edges(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     for block in _blocks(fired):
@@ -82,10 +82,10 @@ def communities(edges: Edges, features: int, scale: Scale) -> list[Ints]:
 
 def _leiden(graph: sparse.csr_matrix, scale: Scale) -> list[Ints]:
     """Communities of a symmetric graph by modularity, as places of its nodes."""
-    from graspologic_native import leiden_csr
+    from graspologic_native import leiden_csr  # type: ignore[attr-defined]
 
     graph.sort_indices()
-    nodes = int(cast("tuple[int, int]", graph.shape)[0])
+    nodes = shape(graph)[0]
     parts = (graph.indptr.astype(np.int64), graph.indices.astype(np.int32), graph.data.astype(np.float64))
     _, place = leiden_csr(
         *parts, nodes, resolution=scale.resolution, iterations=2, seed=scale.seed, use_modularity=True
@@ -101,7 +101,7 @@ def _xlogx(p: Array) -> Array:
 
 def _blocks(fired: sparse.csr_matrix) -> Iterator[Edges]:
     """Candidate edges, a block of first features at a time."""
-    texts, features = cast("tuple[int, int]", fired.shape)
+    texts, features = shape(fired)
     ones = sparse.csr_matrix((np.ones(fired.nnz, np.float32), fired.indices, fired.indptr), fired.shape)
     columns = ones.tocsc()
     counts = np.diff(columns.indptr).astype(np.float64)
@@ -111,15 +111,15 @@ def _blocks(fired: sparse.csr_matrix) -> Iterator[Edges]:
         if dense is not None:
             product = dense[:, start:stop].T @ dense[:, start:]
             first, second = np.nonzero(product)
-            together = product[first, second]
+            together = np.asarray(product[first, second])
         else:
             found = sparse.coo_matrix(columns[:, start:stop].T @ ones[:, start:])
-            first, second, together = found.row, found.col, found.data
+            first, second, together = found.row, found.col, np.asarray(found.data, np.float32)
         yield _candidates(first.astype(np.int64) + start, second.astype(np.int64) + start, together, counts, texts)
 
 
 def _dense_pays(ones: sparse.csr_matrix) -> bool:
-    texts, features = cast("tuple[int, int]", ones.shape)
+    texts, features = shape(ones)
     sparse_cost = float((np.diff(ones.indptr).astype(np.float64) ** 2).sum())
     return texts * features * 4 < 2e9 and texts * float(features) ** 2 < DENSE_GAIN * sparse_cost
 
@@ -132,8 +132,8 @@ def _candidates(first: Ints, second: Ints, together: npt.NDArray[np.float32], co
 
 
 def _joined(one: Edges, other: Edges) -> Edges:
-    parts = ((one.first, other.first), (one.second, other.second), (one.weight, other.weight))
-    return Edges(*(np.concatenate(pair) for pair in parts))
+    first, second = np.concatenate([one.first, other.first]), np.concatenate([one.second, other.second])
+    return Edges(first, second, np.concatenate([one.weight, other.weight]))
 
 
 def _top(edges: Edges, wanted: int) -> Edges:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from tiltc.audit.embed import embed
-from tiltc.audit.rows import Array, Floats, Ints, Rows, blocks, membership, stacked
+from tiltc.audit.rows import Array, Floats, Ints, Rows, blocks, grouped, membership, stacked
 from tiltc.audit.scale import Scale
 from tiltc.audit.spherical import spherical_kmeans
 
@@ -130,8 +130,8 @@ def scores(
     for block in blocks(evidence, rows):
         fired = block.matrix("prompt", "max")
         fired.data = (fired.data > 0).astype(np.float32)
-        c[block.to] = (fired @ asks).toarray()
-        u[block.to] = ((block.matrix("chosen", "max") - block.matrix("rejected", "max")) @ moves).toarray()
+        c[block.to] = grouped(fired, asks)
+        u[block.to] = grouped(block.matrix("chosen", "max") - block.matrix("rejected", "max"), moves)
     return c / _sizes(prompts), u / _sizes(responses)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -102,6 +102,19 @@ def membership(groups: list[Ints], features: int, weight: Array | None = None) -
     group = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
     values = np.ones(len(feature)) if weight is None else weight[feature]
     return sparse.csr_matrix((values.astype(np.float32), (feature, group)), shape=(features, len(groups)))
+
+
+#: the two responses of a pair, with the sign that each adds to a difference
+SIDES: tuple[tuple[SpanName, float], ...] = (("chosen", 1.0), ("rejected", -1.0))
+
+
+def shape(matrix: sparse.csr_matrix) -> tuple[int, int]:
+    return cast("tuple[int, int]", matrix.shape)
+
+
+def grouped(matrix: object, member: sparse.csr_matrix) -> Floats:
+    """Dense (n, m) sums of a sparse (n, F) over the groups of a membership (F, m)."""
+    return np.asarray(sparse.csr_matrix(sparse.csr_matrix(matrix) @ member).toarray(), dtype=np.float32)
 
 
 def share_of_tokens(counts: sparse.csr_matrix, tokens: Array) -> sparse.csr_matrix:

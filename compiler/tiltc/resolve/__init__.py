@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import sparse
 
 from tiltc import detectors
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics, Span
-from scipy import sparse
-
 from tiltc.groups import group_score
 from tiltc.plan import Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
