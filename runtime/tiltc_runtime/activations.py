@@ -80,6 +80,20 @@ def read_texts(
     return TextReading(most, counts, peaks, residuals, tokens, bad)
 
 
+def read_prompt_features(
+    model: LoadedModel, sae: Sae, prompts: Sequence[Text], *, max_length: int = 1024
+) -> csr_matrix:
+    """Max activations (n, F) on prompts in the chat template, with the generation prompt: what harvest reads of a pair.
+
+    Raises:
+        Refused: T516, the chat template refuses a conversation.
+    """
+    # a prompt is read for the sake of a response: any will do
+    encoded = [encode_response(model.tokenizer, prompt, "-", max_length) for prompt in prompts]
+    reading = Reader(model, sae).read([(e.prompt, e.responses) for e in encoded])
+    return reading.prompts.matrix(reading.prompts.max, sae.config.d_sae)
+
+
 class Reader:
     """Reads prompts and their responses through a model's trunk and an SAE."""
 

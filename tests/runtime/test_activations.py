@@ -11,9 +11,10 @@ import torch
 
 from tests.runtime.tiny import FAMILIES, tiny_model_folder, tiny_sae_folder
 from tiltc_runtime import passes, spans
-from tiltc_runtime.activations import Reader, Reading, read_texts
+from tiltc_runtime.activations import Reader, Reading, read_prompt_features, read_texts
 from tiltc_runtime.loading import LoadedModel, load_model
 from tiltc_runtime.sae import Sae, load_sae
+from tiltc_runtime.tokens import encode_response
 
 LAYER = 1
 
@@ -182,6 +183,16 @@ def test_layers_above_the_hook_never_run(folders: Path) -> None:
     rows = items()
     assert_same(Reader(model, sae).read(rows), sae, plain(folders / "llama", folders / "jumprelu", rows))
     assert not ran
+
+
+def test_prompts_are_read_as_harvest_reads_them(folders: Path) -> None:
+    """Features of a prompt don't depend on the response that follows: gates see what the evidence saw."""
+    model, sae = loaded(folders, "llama")
+    texts = ["What is tea?", "Why do cats sleep so long?"]
+    encoded = [encode_response(model.tokenizer, text, "Leaves in hot water.", 200) for text in texts]
+    reading = Reader(model, sae).read([(e.prompt, e.responses) for e in encoded])
+    expected = reading.prompts.matrix(reading.prompts.max, sae.config.d_sae)
+    assert abs(read_prompt_features(model, sae, texts, max_length=200) - expected).max() < 1e-4
 
 
 def test_read_texts(folders: Path) -> None:
