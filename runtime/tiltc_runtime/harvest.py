@@ -158,7 +158,9 @@ def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
             c or r for c, r in zip(table["chosen_cut"], table["rejected_cut"], strict=True)
         )
     parts = [
-        f"{kinds[kind]} {kind}" for kind in ("ok", "identical", "empty", "too_long", "cut at max_length") if kinds[kind]
+        f"{kinds[kind]} {kind}"
+        for kind in ("ok", "single", "identical", "empty", "too_long", "cut at max_length")
+        if kinds[kind]
     ]
     _say(err, f"harvest: {', '.join(parts)}")
 

@@ -18,7 +18,7 @@ from tiltc_runtime.marks import Marker, unmarked
 from tiltc_runtime.pairs import Pair, plain_text
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.spans import Moments, Sparse
-from tiltc_runtime.tokens import Encoded, row_status
+from tiltc_runtime.tokens import READ, Encoded, row_status
 
 SUMS = "reconstruction.json"
 
@@ -36,7 +36,7 @@ class ShardRows:
 
     def fill(self, folder: Path) -> None:
         encoded = self.inputs.encode(self.pairs)
-        usable = [i for i, (p, e) in enumerate(zip(self.pairs, encoded, strict=True)) if row_status(p, e) == "ok"]
+        usable = [i for i, (p, e) in enumerate(zip(self.pairs, encoded, strict=True)) if row_status(p, e) in READ]
         reading = self.reader.read([(encoded[i].prompt, encoded[i].responses) for i in usable])
         self._check(reading, usable)
         marker = Marker(self.inputs.tokenizer)
@@ -60,9 +60,9 @@ class ShardRows:
 
 def _row(pair: Pair, encoded: Encoded, marker: Marker) -> dict[str, Any]:
     status = row_status(pair, encoded)
-    marked = marker.mark(pair, encoded) if status == "ok" else unmarked(pair)
-    chosen, rejected = encoded.responses if status == "ok" else ((), ())
-    chosen_cut, rejected_cut = encoded.cut if status == "ok" else (False, False)
+    marked = marker.mark(pair, encoded) if status in READ else unmarked(pair)
+    chosen, rejected = encoded.responses if status in READ else ((), ())
+    chosen_cut, rejected_cut = encoded.cut if status in READ else (False, False)
     return {
         "row_id": pair.row_id,
         "group": pair.group,

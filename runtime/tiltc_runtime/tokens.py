@@ -11,6 +11,8 @@ from tiltc_runtime.pairs import Message, Pair, Text, plain_text
 from tiltc_runtime.refused import refuse
 
 Ids = tuple[int, ...]
+#: rows of this status are read through the model
+READ = ("ok", "single")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def whole_text(tokenizer: Any, prompt: str, response: str) -> str:
 
 
 def row_status(pair: Pair, encoded: Encoded) -> str:
-    """ok | empty | identical | too_long"""
-    return "too_long" if pair.status == "ok" and encoded.too_long else pair.status
+    """ok | empty | identical | too_long | single"""
+    return "too_long" if pair.status in READ and encoded.too_long else pair.status
 
 
 def _conversation(

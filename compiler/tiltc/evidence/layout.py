@@ -46,7 +46,7 @@ SPANS = ("prompt", "chosen", "rejected")
 ROW_SCHEMA: tuple[tuple[str, str, str], ...] = (
     ("row_id", "string", "sha256[:16] of canonical JSON of (prompt, chosen, rejected), `-k` added to the k-th repeat"),
     ("group", "string", "sha256[:16] of the prompt: rows of one prompt stay in the same half and bootstrap cluster"),
-    ("status", "string", "ok | empty | identical | too_long; other than ok: no features, gap 0"),
+    ("status", "string", "ok | empty | identical | too_long | single (no rejected response); other than ok: gap 0"),
     ("prompt", "string", "text of the conversation before the response"),
     ("chosen", "string", "text of the chosen response; where it was cut, the whole characters that were read"),
     ("rejected", "string", "the same of the rejected response"),

@@ -106,10 +106,18 @@ class Evidence:
 
     @cached_property
     def ok(self) -> np.ndarray:
-        """(N,) bool: the rows that have features."""
+        """(N,) bool: pairs of which both responses have features."""
+        return self._with_status("ok")
+
+    @cached_property
+    def read(self) -> np.ndarray:
+        """(N,) bool: rows whose chosen response has features: pairs, and single responses."""
+        return self._with_status("ok", "single")
+
+    def _with_status(self, *wanted: str) -> np.ndarray:
         import numpy as np
 
-        return np.array([s == "ok" for s in self.table.column("status").to_pylist()], dtype=bool)
+        return np.array([s in wanted for s in self.table.column("status").to_pylist()], dtype=bool)
 
     def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
         """(N, F) float32: per row and feature, the span's max activation, the tokens on which it fired, or the token
