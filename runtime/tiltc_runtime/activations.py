@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.pairs import Text
-from tiltc_runtime.passes import Continuation, Ids, Run, Trunk, cache_agrees, run_shared, run_whole
+from tiltc_runtime.passes import EVERY, Continuation, Ids, Run, Trunk, cache_agrees, run_shared, run_whole
 from tiltc_runtime.sae import Sae
 from tiltc_runtime.spans import Moments, Spans, Sparse
 from tiltc_runtime.tokens import encode_response
@@ -132,7 +132,11 @@ class Reader:
             return
         ends = [usable[0], usable[-1]]
         responses = [Continuation(i, i, ids[0]) for i, (_, ids) in enumerate(ends)]
-        self.shared = cache_agrees(self.trunk, [p for p, _ in ends], responses)
+        prompts = [prompt for prompt, _ in ends]
+        self.shared = cache_agrees(self.trunk, prompts, responses)
+        if not self.shared and self.trunk.begins:
+            self.trunk.begins = False
+            self.shared = cache_agrees(self.trunk, prompts, responses)
         if not self.shared:
             name = type(self.trunk.model).__name__
             print(f"{name} can't share prompts between responses: reading whole sequences", file=sys.stderr, flush=True)
@@ -144,7 +148,10 @@ class Reader:
         moved = [Continuation(local[r.prompt], r.index, r.ids) for r in responses]
 
         def on_prompt(x: Tensor, spans: Sequence[tuple[int, int, int]]) -> None:
-            read.add(x, [(used[p], start, stop) for p, start, stop in spans], skip=1)
+            if spans[0][0] == EVERY:
+                read.begin(x[0], skip=1)
+            else:
+                read.add(x, [(used[p], start, stop) for p, start, stop in spans], skip=1)
 
         def on_response(x: Tensor, spans: Sequence[tuple[int, int, int]]) -> None:
             answers.add(x, spans, skip=0 if prompts[responses[0].prompt] else 1)

@@ -56,11 +56,19 @@ class Spans:
         self.residuals = np.zeros((spans if pool else 0, sae.config.d_in), dtype=np.float32)
         self.bad: set[int] = set()
         self.moments = Moments()
+        #: figures of tokens that begin every span, and how many they are
+        self.begun: tuple[_Reduced, int] | None = None
+
+    @torch.inference_mode()
+    def begin(self, residuals: Tensor, *, skip: int = 0) -> None:
+        """Take in residuals (T, d) of tokens that begin every span added from now on."""
+        self.begun = self._reduced(residuals[None], [(0, 0, skip, len(residuals))], skip), len(residuals)
 
     @torch.inference_mode()
     def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None:
-        """Take in residuals (rows, T, d); row i holds the tokens start to stop of span `index`, the first `skip` of
-        which enter no figure."""
+        """Take in residuals (rows, T, d); row i holds the tokens start to stop of span `index`, after those that it
+        began with. The first `skip` tokens of a span enter no figure."""
+        skip = 0 if self.begun else skip
         rows = [(row, index, at + skip, stop) for row, (index, at, stop) in enumerate(spans) if stop > at + skip]
         if not rows:
             return
@@ -76,13 +84,15 @@ class Spans:
         return Sparse(pointers, *(np.concatenate([nothing[k], *(r[k] for r in rows)]) for k in range(4)))
 
     def _reduced(self, residuals: Tensor, rows: Sequence[tuple[int, int, int, int]], skip: int) -> _Reduced:
-        """The figures of every row's span, whose first token in the residuals is number `skip` of the span."""
-        reduced = _Reduced.empty(len(rows), self.sae.threshold)
+        """The figures of every row's span."""
+        reduced, first = _Reduced.empty(len(rows), self.sae.threshold), skip
+        if self.begun:
+            reduced, first = self.begun[0].repeated(len(rows)), self.begun[1]
         for pieces in _pieces(rows, self._dense_tokens(residuals.device)):
             dense = self.sae.preactivations(torch.cat([residuals[row, a:b] for _, row, a, b in pieces]))
             parts = dense.split([b - a for _, _, a, b in pieces])
             for (span, _, start, _), part in zip(pieces, parts, strict=True):
-                reduced.take(span, part, start - rows[span][2] + skip)
+                reduced.take(span, part, start - rows[span][2] + first)
         return reduced
 
     def _dense_tokens(self, device: torch.device) -> int:
@@ -131,6 +141,11 @@ class _Reduced:
         shape = (spans, len(threshold))
         most, peak = (torch.zeros(shape, device=threshold.device) for _ in range(2))
         return cls(most, torch.zeros(shape, dtype=torch.int32, device=threshold.device), peak, threshold)
+
+    def repeated(self, spans: int) -> _Reduced:
+        """A single span's figures as those of several, on their own."""
+        most, count, peak = (t.repeat(spans, 1) for t in (self.most, self.count, self.peak))
+        return _Reduced(most, count, peak, self.threshold)
 
     def take(self, span: int, dense: Tensor, first: int) -> None:
         """Take in preactivations (T, F) of the span's tokens from number `first` on. Overwrites them."""

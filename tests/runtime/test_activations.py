@@ -34,6 +34,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def begun(rows: list[Item], tokens: int = 12) -> list[Item]:
+    """The items with a common beginning before every prompt."""
+    system = tuple(range(100, 100 + tokens))
+    return [((*system, *prompt), responses) for prompt, responses in rows]
+
+
 def items(seed: int = 0, empty_prompt: bool = False) -> list[Item]:
     """Pairs of random ids: prompts of 1 to 40 tokens, the first one used twice, responses of 1 to 60."""
     rng = np.random.default_rng(seed)
@@ -101,6 +107,41 @@ def test_reading_equals_single_sequences(folders: Path, family: str, shared: boo
     reader.shared = shared
     rows = items()
     assert_same(reader.read(rows), sae, plain(folders / family, folders / "jumprelu", rows))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_prompts_begin_with_is_computed_once(folders: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its features count in every prompt, peaks included; families with windows compute it with each prompt."""
+    model, sae = loaded(folders, family)
+    reader, rows = Reader(model, sae, budget=160), begun(items())
+    computed, padded = [0], passes.Trunk._padded
+
+    def counted(self: Any, ids: Any, width: int, *, left: bool) -> Any:
+        computed[0] += sum(row[:12] == rows[0][0][:12] for row in ids)
+        return padded(self, ids, width, left=left)
+
+    reader.shared = True
+    monkeypatch.setattr(passes.Trunk, "_padded", counted)
+    assert_same(reader.read(rows), sae, plain(folders / family, folders / "jumprelu", rows))
+    assert reader.trunk.begins == (family != "gemma2")
+    assert (computed[0] == 1) == reader.trunk.begins
+
+
+def test_beginnings_that_cannot_be_shared(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the beginning gives other numbers, prompts are still shared between their responses."""
+    right = passes.Trunk.prompts
+
+    def wrong(self: Any, prompts: Any, after: Any = passes.NOTHING) -> Any:
+        residuals, cache = right(self, prompts, after)
+        if after.ids:
+            cache.layers[0].values = cache.layers[0].values * 1.1
+        return residuals, cache
+
+    monkeypatch.setattr(passes.Trunk, "prompts", wrong)
+    model, sae = loaded(folders, "llama")
+    reader, rows = Reader(model, sae), begun(items())
+    assert_same(reader.read(rows), sae, plain(folders / "llama", folders / "jumprelu", rows))
+    assert (reader.shared, reader.trunk.begins) == (True, False)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
