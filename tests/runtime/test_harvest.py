@@ -315,6 +315,18 @@ def test_rows_without_features(world: Path, tmp_path: Path) -> None:
     assert "17 ok, 1 identical, 1 empty, 1 too_long" in err.getvalue()
 
 
+def test_single_responses_have_features(world: Path, tmp_path: Path) -> None:
+    """Data for supervised training is harvested too: its responses are read, and it is no pair that could be compiled."""
+    rows = [{"messages": [*p["prompt"], *p["chosen"]]} for p in tiny_pairs(20)]
+    file = write_rows(tmp_path / "sft.jsonl", rows)
+    evidence, found = open_evidence(done(world, tmp_path / "store", file))
+    assert evidence is not None, list(found)
+    assert set(evidence.table.column("status").to_pylist()) == {"single"}
+    assert evidence.read.all()
+    assert not evidence.ok.any()
+    assert (np.diff(evidence.matrix("chosen", "max").indptr) > 0).all()
+
+
 def test_nothing_usable(world: Path, tmp_path: Path) -> None:
     """A data set in which no row can teach is refused with the counts."""
     same = [{"prompt": "a", "chosen": "b", "rejected": "b"}] * 3
