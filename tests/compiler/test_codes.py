@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tiltc.codes import CODES
+from tiltc.codes.auditing import AUDITING
 from tiltc.codes.conflict import CONFLICT
 from tiltc.codes.effect import EFFECT
 from tiltc.codes.resolving import RESOLVING
@@ -16,7 +17,7 @@ from tiltc.codes.stale import STALE
 from tiltc.codes.syntax import SYNTAX
 
 ROOT = Path(__file__).parent.parent.parent
-FAMILIES = {"T1": SYNTAX, "T2": RESOLVING, "T3": CONFLICT, "T4": SOLVING, "T5": STALE, "T6": EFFECT}
+FAMILIES = {"T1": SYNTAX, "T2": RESOLVING, "T3": CONFLICT, "T4": SOLVING, "T5": STALE, "T6": EFFECT, "T7": AUDITING}
 #: Shown by test_source.py: its case would be a file of a megabyte.
 WITHOUT_CASE = {"T102"}
 
@@ -61,7 +62,7 @@ def test_codes_in_the_sources_are_registered() -> None:
         for root in ("compiler", "runtime")
         for file in (ROOT / root).rglob("*.py")
         if file.parent.name != "codes"
-        for code in re.findall(r"\"(T[1-6]\d\d)\"", file.read_text("utf-8"))
+        for code in re.findall(r"\"(T[1-7]\d\d)\"", file.read_text("utf-8"))
     }
     assert {code: file for code, file in used.items() if code not in CODES} == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiltc.codes.auditing import AUDITING
 from tiltc.codes.code import Code
 from tiltc.codes.conflict import CONFLICT
 from tiltc.codes.effect import EFFECT
@@ -12,4 +13,6 @@ from tiltc.codes.syntax import SYNTAX
 
 __all__ = ["CODES", "Code"]
 
-CODES: dict[str, Code] = {c.code: c for family in (SYNTAX, RESOLVING, CONFLICT, SOLVING, STALE, EFFECT) for c in family}
+CODES: dict[str, Code] = {
+    c.code: c for family in (SYNTAX, RESOLVING, CONFLICT, SOLVING, STALE, EFFECT, AUDITING) for c in family
+}
