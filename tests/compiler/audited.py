@@ -143,7 +143,7 @@ def _clean(matrix: Any) -> Matrix:
 
 TOPICS = ("bread", "stars", "taxes", "horses")
 #: features of a topic, in prompts and in responses; of a behaviour; and common ones, by what follows
-TOPIC, BEHAVIOUR, COMMON = 16, 12, 40
+TOPIC, BEHAVIOUR, COMMON = 40, 12, 40
 BEHAVIOURS = {"list": "- one\n- two", "sorry": "I'm sorry."}
 
 

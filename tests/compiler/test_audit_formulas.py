@@ -15,7 +15,7 @@ from tiltc.audit.embed import embed
 from tiltc.audit.families import against_zero
 from tiltc.audit.feature_view import heard, project
 from tiltc.audit.graph import cofiring, communities
-from tiltc.audit.inside import Contexts, contrast, halves, length_controlled, partition
+from tiltc.audit.inside import Contexts, adjusted, contrast, halves, length_controlled, partition
 from tiltc.audit.intervals import bootstrap
 from tiltc.audit.prompt_view import prompt_view, retained, scores, select, take_moments
 from tiltc.audit.rows import read_rows
@@ -159,6 +159,7 @@ def test_halves_and_length_control(seed: int) -> None:
         design = np.column_stack([inside, np.ones(n), x])
         coefficient = np.linalg.lstsq(design, y[:, m].astype(float), rcond=None)[0][0]
         assert length_controlled(y, contexts, x)[0, m] == pytest.approx(coefficient, abs=1e-5)
+        assert adjusted(y, contexts, np.column_stack([x, x]))[0, m] == pytest.approx(coefficient, abs=1e-5)
         effect = adjusted_effect(y[:, m].astype(float), inside.astype(float), x, np.arange(n))
         assert effect.interval.value == pytest.approx(coefficient, abs=1e-8)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.compiler.audited import TOPICS, InMemory, behaviour_features, planted
+from tests.compiler.audited import TOPIC, TOPICS, InMemory, behaviour_features, planted
 from tiltc.audit.clusters import audit_clusters
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
@@ -54,7 +54,7 @@ def test_a_cluster_is_a_concept(tmp_path: Path) -> None:
 def test_a_prompt_cluster_is_a_gate(tmp_path: Path) -> None:
     """`when:` a `p-` cluster opens on the prompts of its topic, and the offsets touch those rows alone."""
     evidence = planted(600, {("bread", "list"): (0.7, 0.2)})
-    topic = set(range(16))
+    topic = set(range(TOPIC))
     gate, key = cluster_of(topic, evidence, "p"), cluster_of(behaviour_features("list"), evidence)
     text = f"""concepts:
   bread: {{about: Asks about bread., audit: {gate}, reads: prompt}}

@@ -38,9 +38,9 @@ def rows_id(prefix: str, row_ids: Sequence[str]) -> str:
 
 
 def strongest(family: Family, most: int) -> tuple[Ints, Ints]:
-    """The tests that are reported, strongest first: half of them by delta_min among those whose halves agree, the
-    paper's default, and half by the evidence against chance."""
-    by_size = np.where(family.agrees, family.delta_min, -1.0).ravel()
+    """The tests that are reported, strongest first: half of them by delta_min among those that pass the filters, which is
+    the paper's default, and half by the evidence against chance."""
+    by_size = np.where(family.passes, family.delta_min, -1.0).ravel()
     by_score = np.abs(family.result.score).ravel()
     half = most // 2
     chosen = [*np.argsort(-by_size, kind="stable")[:half], *np.argsort(-by_score, kind="stable")[:half]]
@@ -78,6 +78,7 @@ def _hypothesis(
     test = Test(
         delta=interval(delta, *ends),
         delta_length=interval(controlled.value, controlled.low, controlled.high),
+        delta_difference=_brief(family.at_equal_difference[at]),
         d=_brief(found.d[at]),
         z=_brief(found.z[at]),
         p=_brief(found.p[at]),
@@ -100,7 +101,7 @@ def _hypothesis(
         mean_inside=_brief(found.mean_in[at]),
         mean_outside=_brief(found.mean_out[at]),
         test=test,
-        passes=test.agrees,
+        passes=bool(family.passes[at]),
         examples=tuple(album.example(int(family.rows[r]), values[r], features) for r in rows),
     )
 

@@ -11,12 +11,25 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tiltc.audit.feature_view import FeatureView
-from tiltc.audit.inside import Array, Bools, Contexts, Contrasts, Ints, contrast, halves, length_controlled, partition
+from tiltc.audit.inside import (
+    Array,
+    Bools,
+    Contexts,
+    Contrasts,
+    Ints,
+    adjusted,
+    contrast,
+    halves,
+    length_controlled,
+    partition,
+)
 from tiltc.audit.prompt_view import PromptView
 from tiltc.audit.rows import Floats, Rows
 from tiltc.audit.scale import Scale
 
 Name = Literal["feature", "prompt"]
+#: least share of delta that must remain at equal difference
+MORE_THAN_DIFFERENCE = 0.5
 #: halves that differ from zero by less than this have no sign (paper section 4.10)
 EPSILON = 1e-6
 
@@ -68,6 +81,25 @@ class Family:
     def delta_min(self) -> Array:
         a, b = self.halved
         return np.minimum(np.abs(a), np.abs(b))
+
+    @cached_property
+    def at_equal_difference(self) -> Array:
+        """(k, m) delta at equal |value|: is chosen favoured more often here, among pairs that differ as much?
+
+        Data clusters are made of the activity of response clusters, so one may hold just the rows in which a behaviour
+        occurs at all. Where the behaviour is favoured everywhere, delta is large there for no other reason.
+        """
+        if self.whole:
+            return self.result.delta
+        return adjusted(self.values, self.contexts, np.abs(self.values))
+
+    @cached_property
+    def passes(self) -> Bools:
+        """(k, m) the halves agree and, in the feature view, delta is not only that pairs differ more in this context."""
+        if self.whole or self.view == "prompt":
+            return self.agrees
+        delta = self.result.delta
+        return self.agrees & (self.at_equal_difference * np.sign(delta) >= MORE_THAN_DIFFERENCE * np.abs(delta))
 
     @cached_property
     def at_equal_length(self) -> Array:

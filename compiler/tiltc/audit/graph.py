@@ -45,7 +45,8 @@ def normalised_information(together: Array, one: Array, other: Array, texts: int
     p10, p01 = p1 - p11, p2 - p11
     joint = _xlogx(p11) + _xlogx(p10) + _xlogx(p01) + _xlogx(1 - p11 - p10 - p01)
     information = joint + binary_entropy(p1) + binary_entropy(p2)
-    return np.maximum(information, 0.0) / np.sqrt(binary_entropy(p1) * binary_entropy(p2))
+    # rounded, so that pairs of equal counts are ties whatever the order of additions
+    return np.round(np.maximum(information, 0.0) / np.sqrt(binary_entropy(p1) * binary_entropy(p2)), 12)
 
 
 def cofiring(fired: sparse.csr_matrix, share: float, most_degree: int) -> Edges:

@@ -190,18 +190,28 @@ def _delta(values: npt.NDArray[np.floating], member: sparse.csr_matrix) -> Array
 
 def length_controlled(values: npt.NDArray[np.floating], contexts: Contexts, length_gap: Array) -> Array:
     """delta (k, m) at equal gap in log length: the coefficient of "inside" in y ~ 1 + inside + length gap."""
-    x = length_gap - length_gap.mean()
+    return adjusted(values, contexts, np.broadcast_to(length_gap[:, None], values.shape))
+
+
+def adjusted(values: npt.NDArray[np.floating], contexts: Contexts, covariate: npt.NDArray[np.floating]) -> Array:
+    """delta (k, m) at equal covariate (n, m): the coefficient of "inside" in y ~ 1 + inside + covariate, by column."""
     n_in = contexts.sizes[:, None]
-    n_out = len(x) - n_in
-    x_in = (contexts.member @ x)[:, None]
-    apart = x_in / n_in + x_in / n_out
-    within_xx = float(x @ x) - x_in**2 / n_in - x_in**2 / n_out
+    n_out = len(values) - n_in
     out: list[Array] = []
     for at in columns(values.shape[1]):
-        y = np.asarray(values[:, at], dtype=np.float64)
-        sums, total = contexts.member @ y, y.sum(0)
-        within_xy = x @ y - x_in * sums / n_in + x_in * (total - sums) / n_out
-        delta = sums / n_in - (total - sums) / n_out
+        y, x = (np.asarray(part[:, at], dtype=np.float64) for part in (values, covariate))
+        x = x - x.mean(0)
+        y_in, y_out = _sums(contexts, y)
+        x_in, x_out = _sums(contexts, x)
         with np.errstate(divide="ignore", invalid="ignore"):
-            out.append(delta - np.where(within_xx > 1e-9, within_xy / within_xx, 0.0) * apart)
+            within_xx = (x * x).sum(0) - x_in**2 / n_in - x_out**2 / n_out
+            within_xy = (x * y).sum(0) - x_in * y_in / n_in - x_out * y_out / n_out
+            slope = np.where(within_xx > 1e-9, within_xy / within_xx, 0.0)
+            out.append(y_in / n_in - y_out / n_out - slope * (x_in / n_in - x_out / n_out))
     return np.concatenate(out, axis=1)
+
+
+def _sums(contexts: Contexts, y: Array) -> tuple[Array, Array]:
+    """Sums (k, m) inside and outside."""
+    inside = contexts.member @ y
+    return inside, y.sum(0) - inside

@@ -119,6 +119,9 @@ class Test(Frozen):
     delta: Interval
     #: at equal difference in log length; None where it could not be estimated
     delta_length: Interval | None
+    #: at equal |difference|: is chosen favoured more often than elsewhere when the two responses differ as much? Contexts
+    #: of the feature view are made of what occurs in responses; this is what is left of delta beyond that
+    delta_difference: float
     d: float
     #: Welch's z with independent rows, as in the paper
     z: float
@@ -157,7 +160,7 @@ class Hypothesis(Frozen):
     mean_inside: float
     mean_outside: float
     test: Test
-    #: passes the view's default filters (sizes, halves that agree)
+    #: passes the view's default filters: halves that agree, and more than what the context is made of, see `families.py`
     passes: bool
     examples: tuple[Example, ...] = ()
 

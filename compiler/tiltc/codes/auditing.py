@@ -45,7 +45,7 @@ Example:
 
     error[T710]: too few pairs to audit: 12 usable pairs of 1 prompt
 
-What to do: harvest more rows: `tiltc harvest` without `--limit`, or a larger data set. Rows that are cut off or whose
+What to do: harvest more rows: a larger `rows:`, or a larger data set. Rows that are cut off or whose
 texts are the same are not usable; the evidence counts them.""",
     ),
     Code(
@@ -57,8 +57,21 @@ data set, so it says nothing of these rows.
 
 Example:
 
-    tiltc audit evidence/ --against policy.plan.json      # a plan of last month's data
+    tiltc audit evidence/ --against plan/      # compiled for last month's data
 
 What to do: compile the spec for this data set, and audit against that plan.""",
+    ),
+    Code(
+        "T712",
+        "harvests that can't be matched",
+        Severity.ERROR,
+        """`--reference` compares responses of one harvest with those of another. They were read through different models
+or SAEs, or with another template or length, so a difference between them says nothing about the texts.
+
+Example:
+
+    tiltc audit sft-evidence/ --reference other-models-evidence/
+
+What to do: harvest both with the same `model`, `sae` and `train.max_length`.""",
     ),
 )
