@@ -4,12 +4,13 @@
 
 Three ways over the same pairs of the built-in model, interleaved, the median of the repeats:
 
-    bare     the same tokens through the layers up to the SAE's, sorted by length, and nothing else
+    bare     each prompt and response once through the layers up to the SAE's, sorted by length, and nothing else
     harvest  what `tiltc harvest` does per shard, files included
     naive    both whole sequences through all layers and the head, in the data's order; dense SAE output is kept
 
-`harvest_share` compares tokens through the model per second with `bare` on the tokens that harvest puts through it;
-`times_naive` compares pairs per second. The figures of harvest and naive are compared too (`largest_difference`).
+`harvest_share` compares tokens of prompts and responses read per second with `bare`. Harvest puts fewer of them through
+the model, since it computes what all prompts begin with once: `harvest_share_computed` counts only those. `times_naive`
+compares pairs per second. The figures of harvest and naive are compared too (`largest_difference`).
 Prints one JSON object.
 """
 
@@ -54,13 +55,19 @@ class World:
 
     @property
     def read_tokens(self) -> int:
-        """Tokens that harvest puts through the model: each prompt once."""
+        """Tokens of prompts and responses, each prompt once."""
         prompts = {prompt for prompt, _ in self.items}
         return sum(map(len, prompts)) + sum(len(r) for _, responses in self.items for r in responses)
 
+    @property
+    def computed_tokens(self) -> int:
+        """Of these, what harvest puts through the model: what all prompts begin with once."""
+        prompts = list(dict.fromkeys(prompt for prompt, _ in self.items))
+        return self.read_tokens - (len(prompts) - 1) * len(Trunk(self.cut, self.sae.hook).beginning(prompts).ids)
+
 
 def bare(world: World) -> int:
-    """The limit: the same number of tokens as harvest reads, as prompts and responses of their own."""
+    """The limit where nothing is shared: the tokens that harvest reads, as prompts and responses of their own."""
     trunk = Trunk(world.cut, world.sae.hook)
     texts = [*dict.fromkeys(p for p, _ in world.items), *(r for _, rs in world.items for r in rs)]
     for chunk in batches([len(t) for t in texts], trunk.budget):
@@ -136,11 +143,15 @@ def measure(world: World, repeats: int) -> dict[str, Any]:
     return {
         "pairs": len(world.items),
         "tokens_read": world.read_tokens,
+        "tokens_computed": world.computed_tokens,
         "sae": world.sae.pin.name,
         "seconds": seconds,
         "tokens_per_second": {n: round(world.read_tokens / median[n], 1) for n in ("bare", "harvest")},
         "pairs_per_second": {n: round(len(world.items) / median[n], 3) for n in ("harvest", "naive")},
         "harvest_share": round(median["bare"] / median["harvest"], 3),
+        "harvest_share_computed": round(
+            median["bare"] / median["harvest"] * world.computed_tokens / world.read_tokens, 3
+        ),
         "times_naive": round(median["naive"] / median["harvest"], 3),
         "largest_difference": float(np.abs(dense - results["naive"]).max()),
         "largest_activation": float(results["naive"].max()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from tiltc.canonical import canonical_json, sha256_text
@@ -17,13 +17,18 @@ Message = dict[str, Any]
 #: plain text, or messages {role, content}
 Text = str | tuple[Message, ...]
 
+#: columns of data for supervised training
+SINGLE = frozenset(("messages", "completion", "response"))
 #: at most this many rows are named in a finding
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference pair. Either all three are text or all three are messages."""
+    """One preference pair. Either all three are text or all three are messages.
+
+    A single response, of data for supervised training, is a pair whose rejected side is empty.
+    """
 
     row_id: str
     group: str
@@ -32,15 +37,18 @@ class Pair:
     rejected: Text
     #: `tools` and `chat_template_kwargs` of the row, handed to the chat template
     template: dict[str, Any] = field(default_factory=dict)
+    single: bool = False
 
     @property
     def conversational(self) -> bool:
         return not isinstance(self.chosen, str)
 
     @property
-    def status(self) -> Literal["ok", "empty", "identical"]:
+    def status(self) -> Literal["ok", "empty", "identical", "single"]:
         """What can be said without a tokenizer; `tokens.py` adds too_long."""
         chosen, rejected = plain_text(self.chosen), plain_text(self.rejected)
+        if self.single and chosen.strip():
+            return "single"
         if not chosen.strip() or not rejected.strip():
             return "empty"
         return "identical" if self.chosen == self.rejected else "ok"
@@ -50,10 +58,13 @@ def normalise(rows: Sequence[Row], name: str) -> tuple[list[Pair] | None, Diagno
     """Rows in any one of the accepted forms -> pairs.
 
     Forms: {prompt, chosen, rejected} as text, as message lists, or with a text prompt and message lists;
-    {chosen, rejected} whose common beginning is the prompt. Findings: T515, T516, T517.
+    {chosen, rejected} whose common beginning is the prompt. Rows without either are single responses: {prompt,
+    completion}, {prompt, response}, or {messages} that end with the assistant's. Findings: T515, T516, T517.
     """
     found = Diagnostics()
     columns = sorted({key for row in rows for key in row})
+    if SINGLE.intersection(columns) and not {"chosen", "rejected"}.intersection(columns):
+        return _singles(rows, name, found)
     missing = [c for c in ("chosen", "rejected") if c not in columns]
     if missing:
         notes = [f"columns found: {', '.join(columns)}"]
@@ -63,6 +74,36 @@ def normalise(rows: Sequence[Row], name: str) -> tuple[list[Pair] | None, Diagno
     if not found.failed:
         _check_forms(rows, name, found)
     return (None if found.failed else _identified(rows)), found
+
+
+def _singles(rows: Sequence[Row], name: str, found: Diagnostics) -> tuple[list[Pair] | None, Diagnostics]:
+    """Single responses as pairs with an empty rejected side."""
+    made = [_as_pair(row) for row in rows]
+    bad = [number for number, row in enumerate(made, 1) if row is None]
+    if bad:
+        notes = [f"row {number}: no prompt with a response of the assistant" for number in bad[:NAMED]]
+        found.add("T516", None, f"{len(bad)} of {len(rows)} rows of {name} are no responses", notes=notes)
+        return None, found
+    pairs, more = normalise([row for row in made if row is not None], name)
+    found.extend(more)
+    return [replace(pair, single=True) for pair in pairs] if pairs is not None else None, found
+
+
+def _as_pair(row: Row) -> Row | None:
+    """A row with prompt, chosen and an empty rejected of the same form; None where there is no response."""
+    messages = row.get("messages")
+    if _are_messages(messages):
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            return None
+        prompt, response = messages[:-1], messages[-1:]
+    else:
+        given = [row[key] for key in ("completion", "response") if row.get(key) is not None]
+        prompt, response = row.get("prompt"), given[0] if given else None
+    if prompt is None or response is None or not (isinstance(response, str) or _are_messages(response)):
+        return None
+    empty = "" if isinstance(response, str) else [{"role": "assistant", "content": ""}]
+    kept = {key: row[key] for key in ("tools", "chat_template_kwargs") if key in row}
+    return {**kept, "prompt": prompt, "chosen": response, "rejected": empty}
 
 
 def plain_text(text: Text) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csc_matrix
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.plan import ForecastRow, Interval, Plan, PlanConcept
@@ -65,6 +66,8 @@ class Trial:
     verify: Verify
     prompts: Sequence[Prompt]
     answers: Mapping[PolicyName, Answers]
+    #: (prompts, F) max activations of the start policy, where a gate is a group of features
+    activations: csc_matrix | None = None
 
     @cached_property
     def prompt(self) -> npt.NDArray[np.int64]:
@@ -77,7 +80,7 @@ class Trial:
     @cached_property
     def gates(self) -> dict[str, Bools]:
         """(rollouts,) on which rollouts each gate is open."""
-        return {name: shut[self.prompt] for name, shut in open_gates(self.plan, self.prompts).items()}
+        return {name: shut[self.prompt] for name, shut in open_gates(self.plan, self.prompts, self.activations).items()}
 
     @cached_property
     def concepts(self) -> dict[str, PlanConcept]:

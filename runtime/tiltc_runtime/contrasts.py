@@ -6,10 +6,11 @@ from pathlib import Path
 
 from tiltc.canonical import canonical_json, digest
 from tiltc.evidence import CONTRAST_SCHEMA, ContrastManifest, Example
-from tiltc_runtime.activations import Sparse, TextReading, read_texts
+from tiltc_runtime.activations import TextReading, read_texts
 from tiltc_runtime.disk import hashes, save_residuals, save_spans, save_table, write_whole
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.refused import refuse
+from tiltc_runtime.spans import Sparse
 
 
 def write_contrast(inputs: Inputs, folder: Path, examples: list[Example]) -> None:
@@ -35,8 +36,10 @@ def _fill(folder: Path, examples: list[Example], reading: TextReading) -> None:
         for e, tokens in zip(examples, reading.tokens, strict=True)
     ]
     save_table(folder, rows, CONTRAST_SCHEMA)
-    most, counts = reading.max, reading.counts
-    save_spans(folder, "response", Sparse(most.indptr, most.indices, most.data, counts.data))
+    most = reading.max
+    save_spans(
+        folder, "response", Sparse(most.indptr, most.indices, most.data, reading.counts.data, reading.peaks.data)
+    )
     save_residuals(folder, reading.residuals)
     positives = sum(e.label for e in examples)
     manifest = ContrastManifest(rows=len(rows), positives=positives, files=hashes(folder), digest="")

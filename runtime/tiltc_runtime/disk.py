@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from tiltc.canonical import canonical_json, sha256_file
 from tiltc.evidence import ShardPin
-from tiltc_runtime.activations import Sparse
+from tiltc_runtime.spans import Sparse
 
 RESIDUALS = "residual.npy"
 MARK = "shard.json"
@@ -62,12 +62,13 @@ def write_text(file: Path, text: str) -> None:
 
 
 def save_spans(folder: Path, span: str, sparse: Sparse) -> None:
-    """The four arrays of a span, in the types of the evidence layout."""
+    """The five arrays of a span, in the types of the evidence layout."""
     arrays = {
         "indptr": sparse.indptr.astype(np.int64),
         "indices": sparse.indices.astype(np.uint32),
         "max": sparse.max.astype(np.float16),
         "count": sparse.count.astype(np.uint16),
+        "peak": sparse.peak.astype(np.uint16),
     }
     for part, array in arrays.items():
         np.save(folder / f"{span}.{part}.npy", array, allow_pickle=False)
@@ -80,6 +81,7 @@ def save_residuals(folder: Path, residuals: np.ndarray) -> None:
 def save_table(folder: Path, rows: Sequence[dict[str, Any]], schema: Sequence[tuple[str, str, str]]) -> None:
     """rows.parquet with the columns of a layout schema."""
     kinds = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_()}
+    kinds |= {"list<int32>": pa.list_(pa.int32())}
     table = pa.Table.from_pylist(list(rows), pa.schema([(name, kinds[kind]) for name, kind, _ in schema]))
     pq.write_table(table, folder / "rows.parquet", compression="zstd")
 

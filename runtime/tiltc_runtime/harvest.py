@@ -16,7 +16,7 @@ from tiltc.canonical import canonical_json, digest
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Manifest, ShardPin
 from tiltc.parse import SpecFile
-from tiltc_runtime.activations import Moments, Reader
+from tiltc_runtime.activations import Reader
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
@@ -25,6 +25,7 @@ from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.meter import Meter
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
+from tiltc_runtime.spans import Moments
 from tiltc_runtime.tokens import row_status
 
 
@@ -157,7 +158,9 @@ def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
             c or r for c, r in zip(table["chosen_cut"], table["rejected_cut"], strict=True)
         )
     parts = [
-        f"{kinds[kind]} {kind}" for kind in ("ok", "identical", "empty", "too_long", "cut at max_length") if kinds[kind]
+        f"{kinds[kind]} {kind}"
+        for kind in ("ok", "single", "identical", "empty", "too_long", "cut at max_length")
+        if kinds[kind]
     ]
     _say(err, f"harvest: {', '.join(parts)}")
 

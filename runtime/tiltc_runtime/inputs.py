@@ -28,7 +28,7 @@ from tiltc_runtime.loading import (
 from tiltc_runtime.pairs import Pair, Pairs, load_pairs
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, check_fits, load_sae
-from tiltc_runtime.tokens import Encoded, Ids, encode_pair, row_status
+from tiltc_runtime.tokens import READ, Encoded, Ids, encode_pair, row_status
 
 #: pairs in a shard; batches never reach across shards
 SHARD = 256
@@ -101,9 +101,9 @@ class Inputs:
         return int(shard) * SHARD + 1
 
     def usable(self, pairs: Sequence[Pair]) -> list[tuple[Ids, tuple[Ids, ...]]]:
-        """(prompt, responses) of the pairs whose status is ok."""
+        """(prompt, responses) of the pairs that are read through the model."""
         encoded = self.encode(pairs)
-        return [(e.prompt, e.responses) for p, e in zip(pairs, encoded, strict=True) if row_status(p, e) == "ok"]
+        return [(e.prompt, e.responses) for p, e in zip(pairs, encoded, strict=True) if row_status(p, e) in READ]
 
     @cached_property
     def loaded(self) -> LoadedModel:

@@ -22,6 +22,10 @@ CPU_TOKENS, CUDA_TOKENS = 2048, 32768
 #: Relative difference of residuals, cached against full sequence, up to which a cache counts as right.
 TOLERANCE = {"float32": 1e-3}
 LOOSE = 5e-2
+#: Shortest common beginning of prompts, in tokens, that is worth a pass of its own.
+BEGINNING = 8
+#: As the index of a span: its tokens begin every prompt. Comes first.
+EVERY = -1
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class Continuation:
     index: int
     ids: Ids
 
+
+@dataclass(frozen=True)
+class Beginning:
+    """What all prompts of a call begin with: a chat template's system prompt, for example. May be empty."""
+
+    ids: Ids
+    cache: Any = None
+
+
+NOTHING = Beginning(())
 
 #: called with residuals (rows, T, d), and for every row: the index, and the first and last+1 position of its tokens
 Sink = Callable[[Tensor, Sequence[tuple[int, int, int]]], None]
@@ -48,26 +62,41 @@ class Trunk:
         layers = decoder_layers(self.model)
         self.layer = layers[max(hook.layer, 0)]
         self.trunk = self.model.get_decoder() if hasattr(self.model, "lm_head") else self.model
+        #: may what prompts begin with be shared? Padding stands after it, which windows would take for tokens
+        self.begins = not any(self.new_cache().is_sliding)
 
-    def prompts(self, prompts: Sequence[Ids]) -> tuple[Tensor, Any]:
-        """Residuals (rows, T, d) of left-padded prompts, and the cache that they leave."""
-        longest = max(map(len, prompts))
-        ids, mask = self._padded(prompts, longest, left=True)
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        cache = DynamicCache(config=self.model.config.get_text_config())
-        return self._run(input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache), cache
+    def beginning(self, prompts: Sequence[Ids]) -> Beginning:
+        """The longest common beginning that leaves every prompt a token, if sharing it pays."""
+        ids = prompts[0][: min(_common(prompts), min(map(len, prompts)) - 1)]
+        return Beginning(ids if len(prompts) > 1 and len(ids) >= BEGINNING and self.begins else ())
+
+    def prompts(self, prompts: Sequence[Ids], after: Beginning = NOTHING) -> tuple[Tensor, Any]:
+        """Residuals (rows, T, d) of what left-padded prompts have after their beginning, and the cache that they leave."""
+        begun = len(after.ids)
+        rests = [prompt[begun:] for prompt in prompts]
+        ids, mask = self._padded(rests, max(map(len, rests)), left=True)
+        places = begun + (mask.cumsum(1) - 1).clamp(min=0)
+        cache = self.new_cache()
+        if begun:
+            cache = _selected(after.cache, torch.zeros(len(prompts), dtype=torch.long, device=self.device))
+        seen = torch.cat([mask.new_ones(len(prompts), begun), mask], 1)
+        return self._run(input_ids=ids, attention_mask=seen, position_ids=places, past_key_values=cache), cache
+
+    def new_cache(self) -> Any:
+        return DynamicCache(config=self.model.config.get_text_config())
 
     def continuations(
-        self, cache: Any, rows: Sequence[int], prompts: Sequence[Ids], responses: Sequence[Ids]
+        self, cache: Any, rows: Sequence[int], prompts: Sequence[Ids], responses: Sequence[Ids], begun: int = 0
     ) -> Tensor:
-        """Residuals (rows, T, d) of right-padded responses; row i continues row `rows[i]` of the prompts' batch."""
-        before = max(map(len, prompts))
+        """Residuals (rows, T, d) of right-padded responses; row i continues row `rows[i]` of the prompts' batch, all of
+        which share their first `begun` tokens."""
+        before = max(map(len, prompts)) - begun
         ids, mask = self._padded(responses, max(map(len, responses)), left=False)
-        _, seen = self._padded([prompts[row] for row in rows], before, left=True)
+        _, seen = self._padded([prompts[row][begun:] for row in rows], before, left=True)
         lengths = torch.tensor([len(prompts[row]) for row in rows], device=self.device)
         places = lengths[:, None] + torch.arange(ids.shape[1], device=self.device)
         past = _selected(cache, torch.tensor(rows, device=self.device))
-        whole = torch.cat([seen, mask], 1)
+        whole = torch.cat([mask.new_ones(len(rows), begun), seen, mask], 1)
         return self._run(input_ids=ids, attention_mask=whole, position_ids=places, past_key_values=past)
 
     def sequences(self, sequences: Sequence[Ids]) -> Tensor:
@@ -123,19 +152,29 @@ def _stopping_at(layer: torch.nn.Module, *, before: bool) -> Generator[None, Non
 def run_shared(
     trunk: Trunk, prompts: Sequence[Ids], responses: Sequence[Continuation], on_prompt: Sink, on_response: Sink
 ) -> None:
-    """Compute each prompt once and its responses as continuations. Batches are by length, in a fixed order."""
+    """Compute what prompts begin with once, each prompt's rest once, and its responses as continuations.
+
+    Batches are by length, in a fixed order.
+    """
     by_prompt: dict[int, list[Continuation]] = {}
     for response in responses:
         by_prompt.setdefault(response.prompt, []).append(response)
-    for rows in batches([len(p) for p in prompts], trunk.budget):
+    begin = trunk.beginning(prompts)
+    if begin.ids:
+        residuals, cache = trunk.prompts([begin.ids])
+        begin = Beginning(begin.ids, cache)
+        on_prompt(residuals, [(EVERY, 0, len(begin.ids))])
+    for rows in batches([len(p) - len(begin.ids) for p in prompts], trunk.budget):
         batch = [prompts[row] for row in rows]
-        longest = max(map(len, batch))
-        residuals, cache = trunk.prompts(batch)
-        on_prompt(residuals, [(row, longest - len(prompts[row]), longest) for row in rows])
+        residuals, cache = trunk.prompts(batch, begin)
+        width = residuals.shape[1]
+        on_prompt(residuals, [(row, width - len(prompts[row]) + len(begin.ids), width) for row in rows])
         here = [(place, r) for place, row in enumerate(rows) for r in by_prompt.get(row, [])]
         for chunk in batches([len(r.ids) for _, r in here], trunk.budget):
             picked = [here[i] for i in chunk]
-            made = trunk.continuations(cache, [place for place, _ in picked], batch, [r.ids for _, r in picked])
+            made = trunk.continuations(
+                cache, [place for place, _ in picked], batch, [r.ids for _, r in picked], len(begin.ids)
+            )
             on_response(made, [(r.index, 0, len(r.ids)) for _, r in picked])
 
 
@@ -187,6 +226,12 @@ def cache_agrees(trunk: Trunk, prompts: Sequence[Ids], responses: Sequence[Conti
             return False
     whole, shared = (torch.cat([way[i] for i in sorted(way)]) for way in ways)
     return bool((whole - shared).norm() <= TOLERANCE.get(trunk.dtype, LOOSE) * whole.norm())
+
+
+def _common(rows: Sequence[Ids]) -> int:
+    """Tokens that all rows begin with: those that the first and the last in order share."""
+    low, high = min(rows), max(rows)
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def _ignore(residuals: Tensor, spans: Sequence[tuple[int, int, int]]) -> None:

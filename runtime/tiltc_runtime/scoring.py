@@ -12,7 +12,7 @@ from scipy import sparse
 from tiltc import detectors
 from tiltc.groups import group_score
 from tiltc.plan import Plan, PlanConcept
-from tiltc.readout import concept_scores
+from tiltc.readout import concept_scores, gate_is_open
 from tiltc_runtime.prompts import Prompt
 
 Array = npt.NDArray[np.float64]
@@ -70,13 +70,31 @@ def score_texts(plan: Plan, texts: Sequence[str], activations: sparse.csc_matrix
     return Scored(present, score, np.array([degenerate(text) for text in texts], dtype=bool), tuple(timed_out))
 
 
-def open_gates(plan: Plan, prompts: Sequence[Prompt]) -> dict[str, npt.NDArray[np.bool_]]:
-    """(prompts,) which prompts express each gate; a gate whose pattern runs away is open nowhere."""
+def gates_read_features(plan: Plan) -> bool:
+    """Is any gate a group of SAE features, so that prompts must be read through the model?"""
+    return any(c.role == "gate" and c.readout == "sae" for c in plan.concepts)
+
+
+def open_gates(
+    plan: Plan, prompts: Sequence[Prompt], activations: sparse.csc_matrix | None = None
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """(prompts,) which prompts express each gate; a gate whose pattern runs away is open nowhere.
+
+    Args:
+        activations: (prompts, F) max activations, for gates that are groups of features.
+
+    Raises:
+        ValueError: there is such a gate, and no activations.
+    """
     texts = [prompt.text for prompt in prompts]
-    return {c.name: _expressed(c, texts) for c in plan.concepts if c.role == "gate"}
+    return {c.name: _expressed(c, texts, activations) for c in plan.concepts if c.role == "gate"}
 
 
-def _expressed(gate: PlanConcept, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _expressed(gate: PlanConcept, texts: Sequence[str], activations: sparse.csc_matrix | None) -> npt.NDArray[np.bool_]:
+    if gate.readout == "sae" and gate.group is not None:
+        if activations is None:
+            raise ValueError(f"gate {gate.name} is a group of features: prompts must be read through the model")
+        return gate_is_open(gate.group, activations)
     try:
         return np.asarray(detectors.present(gate.definition, texts), dtype=bool)
     except (detectors.PatternTimeout, ValueError):

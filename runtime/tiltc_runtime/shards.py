@@ -11,12 +11,14 @@ import numpy as np
 
 from tiltc.canonical import canonical_json
 from tiltc.evidence import ROW_SCHEMA, Reconstruction
-from tiltc_runtime.activations import Moments, Reader, Reading, Sparse
+from tiltc_runtime.activations import Reader, Reading
 from tiltc_runtime.disk import mark_whole, save_residuals, save_spans, save_table
 from tiltc_runtime.inputs import Inputs
+from tiltc_runtime.marks import Marker, unmarked
 from tiltc_runtime.pairs import Pair, plain_text
 from tiltc_runtime.refused import refuse
-from tiltc_runtime.tokens import Encoded, row_status
+from tiltc_runtime.spans import Moments, Sparse
+from tiltc_runtime.tokens import READ, Encoded, row_status
 
 SUMS = "reconstruction.json"
 
@@ -34,10 +36,11 @@ class ShardRows:
 
     def fill(self, folder: Path) -> None:
         encoded = self.inputs.encode(self.pairs)
-        usable = [i for i, (p, e) in enumerate(zip(self.pairs, encoded, strict=True)) if row_status(p, e) == "ok"]
+        usable = [i for i, (p, e) in enumerate(zip(self.pairs, encoded, strict=True)) if row_status(p, e) in READ]
         reading = self.reader.read([(encoded[i].prompt, encoded[i].responses) for i in usable])
         self._check(reading, usable)
-        rows = [_row(pair, encoding) for pair, encoding in zip(self.pairs, encoded, strict=True)]
+        marker = Marker(self.inputs.tokenizer)
+        rows = [_row(pair, encoding, marker) for pair, encoding in zip(self.pairs, encoded, strict=True)]
         save_table(folder, rows, ROW_SCHEMA)
         save_spans(folder, "prompt", _spread(reading.prompts, usable, len(rows), slice(None)))
         save_spans(folder, "chosen", _spread(reading.responses, usable, len(rows), slice(0, None, 2)))
@@ -55,22 +58,26 @@ class ShardRows:
             refuse("T513", f"activations of row {names}{more} are not finite or exceed 65504", helps=helps)
 
 
-def _row(pair: Pair, encoded: Encoded) -> dict[str, Any]:
+def _row(pair: Pair, encoded: Encoded, marker: Marker) -> dict[str, Any]:
     status = row_status(pair, encoded)
-    chosen, rejected = encoded.responses if status == "ok" else ((), ())
-    chosen_cut, rejected_cut = encoded.cut if status == "ok" else (False, False)
+    marked = marker.mark(pair, encoded) if status in READ else unmarked(pair)
+    chosen, rejected = encoded.responses if status in READ else ((), ())
+    chosen_cut, rejected_cut = encoded.cut if status in READ else (False, False)
     return {
         "row_id": pair.row_id,
         "group": pair.group,
         "status": status,
         "prompt": plain_text(pair.prompt),
-        "chosen": plain_text(pair.chosen),
-        "rejected": plain_text(pair.rejected),
+        "chosen": marked.responses[0],
+        "rejected": marked.responses[1],
         "prompt_tokens": len(encoded.prompt),
         "chosen_tokens": len(chosen),
         "rejected_tokens": len(rejected),
         "chosen_cut": chosen_cut,
         "rejected_cut": rejected_cut,
+        "prompt_starts": marked.prompt_starts,
+        "chosen_starts": marked.starts[0],
+        "rejected_starts": marked.starts[1],
     }
 
 
@@ -83,7 +90,7 @@ def _spread(sparse: Sparse, usable: Sequence[int], rows: int, every: slice) -> S
     mine = np.zeros(len(sizes), dtype=bool)
     mine[picked] = True
     kept = np.repeat(mine, sizes)
-    return Sparse(counts.cumsum(), sparse.indices[kept], sparse.max[kept], sparse.count[kept])
+    return Sparse(counts.cumsum(), sparse.indices[kept], sparse.max[kept], sparse.count[kept], sparse.peak[kept])
 
 
 def _pooled(reading: Reading, usable: Sequence[int], rows: int) -> np.ndarray:

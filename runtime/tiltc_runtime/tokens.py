@@ -11,6 +11,8 @@ from tiltc_runtime.pairs import Message, Pair, Text, plain_text
 from tiltc_runtime.refused import refuse
 
 Ids = tuple[int, ...]
+#: rows of this status are read through the model
+READ = ("ok", "single")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,15 @@ def encode_response(tokenizer: Any, prompt: Text, response: str, max_length: int
     return _truncated(ids, sequences, max_length)
 
 
+def whole_text(tokenizer: Any, prompt: str, response: str) -> str:
+    """What is tokenised for a prompt and a response that are plain text."""
+    end = tokenizer.eos_token or ""
+    return prompt + (response if response.endswith(end) else response + end)
+
+
 def row_status(pair: Pair, encoded: Encoded) -> str:
-    """ok | empty | identical | too_long"""
-    return "too_long" if pair.status == "ok" and encoded.too_long else pair.status
+    """ok | empty | identical | too_long | single"""
+    return "too_long" if pair.status in READ and encoded.too_long else pair.status
 
 
 def _conversation(
@@ -85,8 +93,7 @@ def _applied(tokenizer: Any, turns: Sequence[Any], template: dict[str, Any], **m
 
 
 def _plain(tokenizer: Any, prompt: str, responses: tuple[str, ...]) -> tuple[Ids, list[Ids]]:
-    end = tokenizer.eos_token or ""
-    whole = [prompt + (r if r.endswith(end) else r + end) for r in responses]
+    whole = [whole_text(tokenizer, prompt, response) for response in responses]
     return tuple(tokenizer(text=prompt)["input_ids"]), [tuple(tokenizer(text=text)["input_ids"]) for text in whole]
 
 

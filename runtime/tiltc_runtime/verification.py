@@ -18,7 +18,7 @@ from tiltc.paths import locate
 from tiltc.plan import Plan
 from tiltc.planfile import read_plan
 from tiltc.spec import Verify
-from tiltc_runtime.activations import read_texts
+from tiltc_runtime.activations import read_prompt_features, read_texts
 from tiltc_runtime.admit import check_sae
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.loading import LoadedModel, load_model
@@ -30,7 +30,7 @@ from tiltc_runtime.report.model import PolicyName, Report
 from tiltc_runtime.rollouts import Policy, Rollout, rollouts_key, sample
 from tiltc_runtime.runfolder import MODEL, PLAN
 from tiltc_runtime.sae import Sae, load_sae
-from tiltc_runtime.scoring import score_texts
+from tiltc_runtime.scoring import gates_read_features, score_texts
 
 Say = Callable[[str], None]
 
@@ -175,7 +175,8 @@ def _measure(
         answers[name] = _scored(start, policy, prompts, rollouts)
     out = run.folder / VERIFY_FOLDER
     _write_rollouts(out / ROLLOUTS_FILE, prompts, answers)
-    report, more = assess(Trial(run.plan, asked, prompts, answers))
+    activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
+    report, more = assess(Trial(run.plan, asked, prompts, answers, activations))
     found.extend(more)
     write_report(report, out)
     return report, found
@@ -224,6 +225,11 @@ def _scored(start: _Start, policy: Policy, prompts: Sequence[Prompt], rollouts: 
     plan = start.run.plan
     reading = read_texts(start.model, start.sae, conversations, max_length=plan.pins.max_length)
     return Answers(policy.digest, rollouts, score_texts(plan, texts, csc_matrix(reading.max)))
+
+
+def _prompt_activations(start: _Start, prompts: Sequence[Prompt]) -> csc_matrix:
+    texts = [prompt.messages for prompt in prompts]
+    return csc_matrix(read_prompt_features(start.model, start.sae, texts, max_length=start.run.plan.pins.max_length))
 
 
 def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[PolicyName, Answers]) -> None:

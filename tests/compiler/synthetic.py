@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from tiltc.evidence import Manifest, Reconstruction
+from tiltc.evidence import SPANS, Manifest, Reconstruction
 from tiltc.plan import DataPin, ModelPin, SaePin
 
 #: concept text that the std detectors see, and the two features that fire on it
@@ -138,6 +138,7 @@ def _table(prompts: list[str], texts: dict[str, list[str]]) -> pa.Table:
             "rejected_tokens": tokens["rejected"],
             "chosen_cut": [False] * count,
             "rejected_cut": [False] * count,
+            **{f"{span}_starts": pa.array([[]] * count, pa.list_(pa.int32())) for span in SPANS},
         }
     )
 

@@ -39,6 +39,7 @@ from tiltc.spec import Concept, Spec
 
 WIDTH, FEATURES, SIZES = 4, 10, (3, 2)
 TYPES = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_()}
+TYPES |= {"list<int32>": pa.list_(pa.int32())}
 SPEC: dict[str, Any] = {"tiltc": 1, "name": "tiny", "data": "pairs.jsonl", "signals": [{"suppress": "std.style.bold"}]}
 
 
@@ -59,10 +60,11 @@ def write_span(folder: Path, span: str, most: np.ndarray) -> None:
     np.save(folder / f"{span}.indices.npy", features.astype(np.uint32))
     np.save(folder / f"{span}.max.npy", most[rows, features].astype(np.float16))
     np.save(folder / f"{span}.count.npy", np.full(len(rows), 3, dtype=np.uint16))
+    np.save(folder / f"{span}.peak.npy", np.arange(len(rows), dtype=np.uint16))
 
 
 def write_table(folder: Path, schema: tuple[tuple[str, str, str], ...], rows: list[dict[str, Any]]) -> None:
-    blank = {"string": "", "int32": 1, "int8": 0, "bool": False}
+    blank = {"string": "", "int32": 1, "int8": 0, "bool": False, "list<int32>": [0]}
     full = [{name: row.get(name, blank[kind]) for name, kind, _ in schema} for row in rows]
     pq.write_table(
         pa.Table.from_pylist(full, pa.schema([(n, TYPES[k]) for n, k, _ in schema])), folder / "rows.parquet"
@@ -140,6 +142,9 @@ def test_what_was_written_is_read(folder: Path) -> None:
         expected = np.concatenate([dense(10 * number + k, size) for number, size in enumerate(SIZES)])
         np.testing.assert_array_equal(evidence.matrix(span, "max").toarray(), expected)
         np.testing.assert_array_equal(evidence.matrix(span, "count").toarray(), 3 * (expected > 0))
+        peaks = [np.arange(shard.matrix(span, "max").nnz) for shard in evidence]
+        np.testing.assert_array_equal(evidence.matrix(span, "peak").data, np.concatenate(peaks))
+        np.testing.assert_array_equal(evidence.matrix(span, "peak").indices, evidence.matrix(span, "max").indices)
         parts = [shard.matrix(span, "max").toarray() for shard in evidence]
         np.testing.assert_array_equal(np.concatenate(parts), expected)
     assert evidence.residuals("chosen")[:, 0].tolist() == [0, 0, 0, 1, 1]
@@ -156,6 +161,7 @@ def test_contrast_sets_are_read(folder: Path) -> None:
     assert contrast is not None
     assert contrast.labels.tolist() == [1, 0]
     np.testing.assert_array_equal(contrast.matrix("max").toarray(), dense(99, 2))
+    assert contrast.matrix("peak").nnz == contrast.matrix("max").nnz
     assert contrast.residuals().tolist() == [[1] * WIDTH] * 2
     assert evidence.contrast("beef") is None
 
@@ -181,6 +187,7 @@ def remove(file: str) -> Callable[[Path], object]:
     [
         (remove("manifest.json"), "T503", "interrupted after 2 shards"),
         (remove(f"{SHARD}/chosen.max.npy"), "T503", "lacks chosen.max.npy"),
+        (remove(f"{SHARD}/prompt.peak.npy"), "T503", "lacks prompt.peak.npy"),
         (lambda folder: shutil.rmtree(folder / SHARD), "T503", "00001 lacks"),
         (lambda folder: shutil.rmtree(folder), "T501", "holds no evidence"),
         (rewrite("manifest.json", lambda b: b[:50]), "T504", "is not a manifest"),
@@ -210,6 +217,7 @@ def test_damage_is_noticed(folder: Path, damage: Callable[[Path], object], code:
         ("chosen.indices", np.full(3, FEATURES, dtype=np.uint32)),
         ("prompt.indptr", np.zeros(9, dtype=np.int64)),
         ("rejected.count", np.zeros(50, dtype=np.uint16)),
+        ("rejected.peak", np.zeros(50, dtype=np.uint16)),
         ("residual", np.zeros((2, 2, WIDTH + 1), dtype=np.float16)),
     ],
 )
@@ -288,6 +296,19 @@ def test_stale(tmp_path: Path, pairs: Path) -> None:
     fabricate(tmp_path / "store", spec(), "a", sha256_file(pairs))
     pairs.write_text("{} \n", encoding="utf-8")
     assert codes(find_evidence(tmp_path / "store", spec(), tmp_path)) == ["T502"]
+
+
+def test_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    """Evidence of an older layout is neither read nor found; both say what it is and what to do."""
+    asked, store = spec(data="builtin:planted"), tmp_path / "store"
+    folder = fabricate(store, asked)
+    rewrite("manifest.json", lambda b: b.replace(b'"format": 2', b'"format": 1'))(folder)
+    (refusal,) = open_evidence(folder)[1]
+    assert (refusal.code, refusal.helps) == ("T504", ("run `tiltc harvest` again",))
+    assert "evidence format 1, this tiltc reads 2" in refusal.primary.text
+    place, found = find_evidence(store, asked, tmp_path)
+    assert codes((place, found)) == ["T501"]
+    assert "1 folders there hold evidence of another format" in next(iter(found)).notes[1]
 
 
 def test_unfinished_and_several(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from benchmarks.kill_resume_harvest import contents, make_world, only_own, trial
 from tests.runtime.tiny import tiny_data_file, tiny_pairs, tiny_sae_folder
 from tiltc.cli import main
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import contrast_digest, find_evidence, open_evidence
+from tiltc.evidence import Manifest, contrast_digest, find_evidence, open_evidence
 from tiltc.parse import SpecFile, parse
 from tiltc_runtime import disk, inputs
 from tiltc_runtime.harvest import harvest
@@ -94,6 +94,32 @@ def test_figures_are_those_of_the_rows(world: Path, tmp_path: Path) -> None:
             np.testing.assert_allclose(theirs, alone.max.toarray(), rtol=2e-3, atol=2e-3)
             np.testing.assert_allclose(evidence.residuals(side)[row], alone.residuals[0], rtol=2e-3, atol=2e-3)
             assert evidence.table[f"{side}_tokens"][row].as_py() == alone.tokens[0]
+            assert (evidence.matrix(side, "peak")[row] != alone.peaks).nnz == 0
+
+
+def test_texts_are_what_was_read(world: Path, tmp_path: Path) -> None:
+    """A cut response ends where reading ended; its row's identity is that of the whole pair; every token has a place."""
+    whole, _ = open_evidence(done(world, tmp_path))
+    cut, _ = open_evidence(done(world, tmp_path, "train.max_length=90"))
+    assert whole is not None
+    assert cut is not None
+    assert cut.table["row_id"] == whole.table["row_id"]
+    rows = list(zip(cut.table.to_pylist(), whole.table.to_pylist(), strict=True))
+    ok = [(some, all_) for some, all_ in rows if some["status"] == "ok"]
+    assert {some["chosen_cut"] for some, _ in ok} == {True, False}
+    for some, all_ in ok:
+        for side in ("chosen", "rejected"):
+            assert all_[side].startswith(some[side])
+            assert some[f"{side}_cut"] or some[side] == all_[side]
+            # a character is a token or less in this tokenizer, and all that was read but the template's is here
+            assert (
+                some[f"{side}_starts"]
+                == [min(at, len(some[side])) for at in all_[f"{side}_starts"]][: some[f"{side}_tokens"]]
+            )
+        assert len(some["prompt_starts"]) == some["prompt_tokens"]
+    assert all(
+        not some["prompt_starts"] and some["chosen"] == all_["chosen"] for some, all_ in rows if some["status"] != "ok"
+    )
 
 
 def test_second_harvest_does_nothing(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +141,13 @@ def test_what_makes_another_folder(world: Path, tmp_path: Path) -> None:
     assert len(set(folders)) == 3
     for overrides, folder in zip(([], ["train.max_length=90"]), folders, strict=False):
         assert find_evidence(tmp_path, spec(world, *overrides).spec, world)[0] == folder
+
+
+def test_formats_are_not_mixed(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A harvest never goes on in a folder that was begun in another format."""
+    folder = done(world, tmp_path)
+    monkeypatch.setattr(Manifest.model_fields["format"], "default", 1)
+    assert inputs.Inputs.read(spec(world), "cpu", None).key != folder.name
 
 
 def test_place_and_time_leave_no_trace(world: Path, tmp_path: Path) -> None:
@@ -227,7 +260,7 @@ def test_contrast_sets(world: Path, tmp_path: Path) -> None:
     contrast = evidence.contrast(digest) if evidence else None
     assert contrast is not None
     assert contrast.labels.tolist() == [0, 1] * 20
-    assert contrast.matrix("max").shape == contrast.matrix("count").shape == (40, 64)
+    assert contrast.matrix("max").shape == contrast.matrix("count").shape == contrast.matrix("peak").shape == (40, 64)
     assert contrast.residuals().shape == (40, 32)
     import shutil
 
@@ -280,6 +313,18 @@ def test_rows_without_features(world: Path, tmp_path: Path) -> None:
     assert (sizes[evidence.ok] > 0).all()
     assert not evidence.residuals("rejected")[~evidence.ok].any()
     assert "17 ok, 1 identical, 1 empty, 1 too_long" in err.getvalue()
+
+
+def test_single_responses_have_features(world: Path, tmp_path: Path) -> None:
+    """Data for supervised training is harvested too: its responses are read, and it is no pair that could be compiled."""
+    rows = [{"messages": [*p["prompt"], *p["chosen"]]} for p in tiny_pairs(20)]
+    file = write_rows(tmp_path / "sft.jsonl", rows)
+    evidence, found = open_evidence(done(world, tmp_path / "store", file))
+    assert evidence is not None, list(found)
+    assert set(evidence.table.column("status").to_pylist()) == {"single"}
+    assert evidence.read.all()
+    assert not evidence.ok.any()
+    assert (np.diff(evidence.matrix("chosen", "max").indptr) > 0).all()
 
 
 def test_nothing_usable(world: Path, tmp_path: Path) -> None:

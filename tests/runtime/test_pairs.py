@@ -71,6 +71,31 @@ def test_ids_and_groups() -> None:
     assert len({p.group for p in pairs}) == 1
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [SYSTEM, USER, BLUE]},
+        {"prompt": [SYSTEM, USER], "completion": [BLUE]},
+        {"prompt": [SYSTEM, USER], "response": BLUE["content"]},
+    ],
+)
+def test_single_responses(row: dict[str, Any]) -> None:
+    """Data for supervised training is read as pairs with an empty rejected side, and has its own status."""
+    pair = one(row)
+    assert (pair.prompt, pair.chosen) == ((SYSTEM, USER), (BLUE,))
+    assert (pair.single, pair.status) == (True, "single")
+
+
+def test_single_responses_of_text() -> None:
+    """Texts stay texts; without a response there is nothing to read."""
+    pair = one({"prompt": "The sky is", "completion": " blue."})
+    assert (pair.prompt, pair.chosen, pair.rejected, pair.status) == ("The sky is", " blue.", "", "single")
+    assert one({"prompt": "The sky is", "completion": " "}).status == "empty"
+    assert codes([{"messages": [USER]}]) == ["T516"]
+    assert codes([{"messages": [USER, BLUE]}, {"messages": "none"}]) == ["T516"]
+    assert codes([{"completion": "no prompt"}]) == ["T516"]
+
+
 def test_rows_that_are_refused() -> None:
     """Missing columns, malformed rows and mixed forms are findings that name the rows."""
     good = {"prompt": [USER], "chosen": [BLUE], "rejected": [GREEN]}

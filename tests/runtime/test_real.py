@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from tiltc.cli import main
-from tiltc.evidence import Evidence, open_evidence
+from tiltc.evidence import SPANS, Evidence, open_evidence
 from tiltc.parse import SpecFile, parse
 from tiltc.pipeline import compile_spec
 from tiltc.plan import Plan, PlanConcept
 from tiltc.spec import Keep
 from tiltc_runtime import embedded
 from tiltc_runtime.harvest import harvest
+from tiltc_runtime.loading import load_tokenizer, model_folder
+from tiltc_runtime.pairs import load_pairs
+from tiltc_runtime.tokens import encode_pair
 
 pytestmark = pytest.mark.real
 
@@ -50,6 +53,37 @@ def compiled(spec_file: SpecFile, evidence: Evidence) -> Plan:
 
 def named(plan: Plan, name: str) -> PlanConcept:
     return next(c for c in plan.concepts if c.name == name)
+
+
+def test_marks_are_the_tokens(harvested: Evidence) -> None:
+    """Every token of every response covers the characters that it decodes to; the chat template's cover none."""
+    spec = read(EXAMPLE).spec
+    tokenizer = load_tokenizer(model_folder(spec.model))
+    pairs = {pair.row_id: pair for pair in load_pairs(spec.data).pairs}
+    for row in harvested.table.to_pylist():
+        encoded = encode_pair(tokenizer, pairs[row["row_id"]], spec.train.max_length)
+        for span, ids in zip(SPANS, (encoded.prompt, *encoded.responses), strict=True):
+            starts, text = row[f"{span}_starts"], row[span]
+            covered = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+            assert "".join(covered) == text
+            said = zip(covered, ids, strict=True)
+            wrong = [(part, token) for part, token in said if part and part != tokenizer.decode([token])]
+            # the last token of a character that takes several covers it
+            assert all(not part.isascii() or "\ufffd" in tokenizer.decode([token]) for part, token in wrong)
+
+
+def test_the_peak_of_bold_is_at_its_asterisks(harvested: Evidence, plan: Plan) -> None:
+    """Read without a tokenizer, the strongest token of a bold feature is one with asterisks or next to them."""
+    group = named(plan, "std.style.bold").group
+    assert group is not None
+    feature = max(group.members, key=lambda m: m.weight).feature
+    most, peaks = (harvested.matrix("chosen", kind).tocsc()[:, feature] for kind in ("max", "peak"))
+    shown = []
+    for entry in most.data.argsort()[-20:]:
+        row = harvested.table.slice(int(most.indices[entry]), 1).to_pylist()[0]
+        start = row["chosen_starts"][int(peaks.data[entry])]
+        shown.append(row["chosen"][max(start - 6, 0) : start + 6])
+    assert sum("*" in text for text in shown) >= 18, shown
 
 
 TRUTH = json.loads((embedded.ASSETS / "planted.truth.json").read_text(encoding="utf-8"))

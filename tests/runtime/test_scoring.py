@@ -8,9 +8,10 @@ from scipy.sparse import csc_matrix
 
 from tests.runtime.fabricated import fabricated_plan
 from tiltc.plan import Group, Member, Plan, PlanConcept
+from tiltc.readout import share_group
 from tiltc.spec import Concept
 from tiltc_runtime.prompts import Prompt
-from tiltc_runtime.scoring import degenerate, open_gates, score_texts
+from tiltc_runtime.scoring import degenerate, gates_read_features, open_gates, score_texts
 
 TEXTS = ["Great question! It is **blue**.", "It is blue.", "", "- one\n- two"]
 ACTIVATIONS = csc_matrix(np.array([[0.0, 4.0], [1.0, 0.0], [0.0, 0.0], [0.5, 1.0]]))
@@ -70,6 +71,18 @@ def test_gates_open_on_prompts_that_express_them() -> None:
     prompts = [Prompt(({"role": "user", "content": text},)) for text in ("my cat sleeps", "my dog sleeps")]
     gate = concept("cats", Concept(about="t", words=("cat",), reads="prompt"), role="gate", group=None)
     assert open_gates(plan(gate), prompts)["cats"].tolist() == [True, False]
+
+
+def test_a_gate_of_features_reads_the_prompts_activations() -> None:
+    """A cluster of prompt features opens where enough of them fire, whatever the prompt's text is."""
+    prompts = [Prompt(({"role": "user", "content": text},)) for text in ("a", "b", "c")]
+    definition = Concept(about="t", audit="p-000000000000", reads="prompt")
+    gate = concept("cats", definition, role="gate", readout="sae", group=share_group((0, 2, 3), 2 / 3))
+    fires = csc_matrix(np.array([[1.0, 9, 0, 0.5], [2.0, 9, 0, 0], [0.1, 0, 0.2, 3.0]]))
+    assert gates_read_features(plan(gate))
+    assert open_gates(plan(gate), prompts, fires)["cats"].tolist() == [True, False, True]
+    with pytest.raises(ValueError, match="read through the model"):
+        open_gates(plan(gate), prompts)
 
 
 def test_a_pattern_that_runs_away_is_left_out_and_named() -> None:

@@ -31,6 +31,19 @@ def embed(sample: sparse.csr_matrix, mean: Array, sd: Array, components: int, se
     return unit((s[:k, None] * vt[:k]).T.astype(np.float32))
 
 
+def row_embeddings(rows: sparse.csr_matrix, components: int, seed: int) -> Floats:
+    """Unit embeddings (g, c) of rows (g, F) by the same decomposition, features standardised over these rows."""
+    g, features = cast("tuple[int, int]", rows.shape)
+    mean = np.asarray(rows.mean(axis=0)).ravel()
+    sd = np.sqrt(np.maximum(np.asarray(rows.multiply(rows).mean(axis=0)).ravel() - mean**2, 0))
+    sd = np.where(sd > 1e-6, sd, np.inf)  # a feature that never changes tells no rows apart
+    scaled = sparse.csr_matrix(rows.astype(np.float32) @ sparse.diags((1 / sd).astype(np.float32)))
+    shift = (mean / sd).astype(np.float32)
+    basis = _range(scaled, shift, min(components + EXTRA, g, features), seed)
+    u, s, _ = np.linalg.svd(_back(scaled, shift, basis).T.astype(np.float64), full_matrices=False)
+    return unit(((basis @ u) * s)[:, :components].astype(np.float32))
+
+
 def _range(z: sparse.csr_matrix, shift: Floats, size: int, seed: int) -> Floats:
     """Orthonormal columns (g, size) that span what Z does."""
     features = cast("tuple[int, int]", z.shape)[1]

@@ -17,7 +17,7 @@ from tiltc.audit.examples import Album
 from tiltc.audit.families import Family, feature_families, prompt_families
 from tiltc.audit.feature_view import FeatureView, feature_view
 from tiltc.audit.inside import Array
-from tiltc.audit.model import Audit, Hypothesis, Noise, Settings
+from tiltc.audit.model import Audit, Design, Hypothesis, Noise, Settings
 from tiltc.audit.noise import ALPHA, Swaps, swap, swaps_for
 from tiltc.audit.planned import row_weights
 from tiltc.audit.prompt_view import PromptView, prompt_view
@@ -25,6 +25,7 @@ from tiltc.audit.rows import Rows, read_rows
 from tiltc.audit.scale import Scale, scaled
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
+from tiltc.plan import DataPin
 from tiltc.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
@@ -45,14 +46,17 @@ class Asked:
     labels: Mapping[int, str] | None = None
     derived: Derived = Derived(None)  # noqa: RUF009 - frozen
     scale: Scale | None = None
+    #: an unpaired audit: what stands for rejected, and what is to be said of the match
+    reference: DataPin | None = None
+    cautions: tuple[str, ...] = ()
 
 
 def audit(evidence: Evidence, asked: Asked) -> tuple[Audit | None, Diagnostics]:
-    """Find what the data would teach. Findings: T701 too few rows."""
+    """Find what the data would teach. Findings: T710 too few rows."""
     found = Diagnostics()
     rows = read_rows(evidence)
     if rows.n < FEWEST_ROWS or rows.cluster.max(initial=0) < 1:
-        found.add("T701", None, f"{rows.n} of {len(rows.place)} pairs can be used, {FEWEST_ROWS} are needed")
+        found.add("T710", None, f"{rows.n} of {len(rows.place)} pairs can be used, {FEWEST_ROWS} are needed")
         return None, found
     scale = asked.scale or scaled(rows.n)
     features, prompts = feature_view(evidence, rows, scale), prompt_view(evidence, rows, scale)
@@ -86,15 +90,16 @@ def _told(
         model=evidence.manifest.model,
         sae=evidence.manifest.sae,
         data=evidence.manifest.data,
+        reference=asked.reference,
         plan=asked.plan.plan.digest if asked.plan else None,
-        settings=_settings(rows, features, prompts, scale, count),
+        settings=_settings(rows, features, prompts, scale, count, "unpaired" if asked.reference else "paired"),
         concepts=concept_effects(gaps, rows, q[-1], np.quantile(chance.concepts, 0.95, axis=0), planned_gaps),
         responses=responses(reader, features, prompts, named, told),
         contexts=contexts(reader, features, prompts, named, told),
         hypotheses=tuple(told),
         pairs=tuple(album.pairs),
         noise=_noise(families, q, chance),
-        cautions=cautions(evidence, rows, scale),
+        cautions=(*asked.cautions, *cautions(evidence, rows, scale)),
     )
 
 
@@ -134,9 +139,12 @@ def _noise(families: list[Family], q: list[Array], chance: Swaps) -> tuple[Noise
     return tuple(out)
 
 
-def _settings(rows: Rows, features: FeatureView, prompts: PromptView, scale: Scale, swaps: int) -> Settings:
+def _settings(
+    rows: Rows, features: FeatureView, prompts: PromptView, scale: Scale, swaps: int, design: Design
+) -> Settings:
     shared = ("tau", "silent", "n_top", "fewest_rows", "fewest_features", "fires_in", "components", "resolution")
     return Settings(
+        design=design,
         rows=len(rows.place),
         usable=rows.n,
         active=int(features.active.sum()),

@@ -162,6 +162,6 @@ def truncated_concept(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagno
             "T311",
             spec_file.at(("train", "max_length")),
             f"{resolved.pairs.cut_share:.0%} of the pairs have a truncated response",
-            notes=["what stands at the end of a response is neither measured nor trained on there"],
+            notes=["what stands beyond is seen by no detector, no feature and no training"],
             helps=["raise `train.max_length`"],
         )

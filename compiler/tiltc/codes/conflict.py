@@ -113,7 +113,8 @@ What to do: lower beta, or use the length-normalised loss `sigmoid_norm`.""",
         "T311",
         "truncated responses",
         Severity.WARNING,
-        """Many responses are cut at `train.max_length`: what stands at their end is neither measured nor trained on.
+        """Many responses are cut at `train.max_length`: what stands beyond is neither measured nor trained on.
+Detectors, features and training alike see only the tokens up to there.
 
 Example: closing offers in responses of 2,000 tokens with `max_length: 512`.
 

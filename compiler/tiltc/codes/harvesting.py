@@ -58,13 +58,14 @@ there.""",
         "damaged evidence",
         """\
 The evidence folder is not what the harvest wrote: a file's sha256 differs from the manifest's, the manifest was
-edited, or arrays contradict each other. Figures from it can't be trusted.
+edited, or arrays contradict each other. Figures from it can't be trusted. Or another version of tiltc wrote it, in a
+format that this one does not read.
 
 Example:
 
     error[T504]: damaged evidence: shards/00003/chosen.max.npy is not the file that was written
 
-What to do: restore the folder from a copy, or remove it and harvest again.""",
+What to do: restore the folder from a copy, or harvest again: evidence of another format may stay where it is.""",
     ),
     _error(
         "T505",

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from tiltc.canonical import sha256_file
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence.layout import Manifest
+from tiltc.evidence.layout import FORMAT, Manifest
+from tiltc.evidence.open import written_format
 from tiltc.evidence.weights import weights_digest
 from tiltc.paths import expand, locate
 from tiltc.spec import FileRef, HubRef, SaeRef, Spec
@@ -171,6 +172,9 @@ def _none(store: Path, request: Request, _: list[Path], found: Diagnostics) -> N
             found.add("T503", None, text, helps=["run `tiltc harvest` again: it goes on where it stopped"])
             return
     notes = [f"asked for: {', '.join(f'{k} {v}' for k, v in request.items() if v is not None)}"]
+    other = sum(written_format(file) not in (None, FORMAT) for file in store.glob("*/manifest.json"))
+    if other:
+        notes.append(f"{other} folders there hold evidence of another format, this tiltc reads {FORMAT}")
     found.add(
         "T501", None, f"{store} has no evidence for this spec", notes=notes, helps=["run `tiltc harvest SPEC` first"]
     )

@@ -8,6 +8,7 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     shards/00000/{span}.indices.npy   uint32  (nnz)        feature ids, increasing within a row
     shards/00000/{span}.max.npy       float16 (nnz)        max activation over the span's tokens
     shards/00000/{span}.count.npy     uint16  (nnz)        tokens of the span on which the feature fired
+    shards/00000/{span}.peak.npy      uint16  (nnz)        number of the token on which the max occurred, see below
     shards/00000/residual.npy         float16 (n, 2, d_in) mean residual over response tokens; chosen, rejected
     shards/00000/reconstruction.json  sums over a sample of the shard's response tokens, see `Reconstruction`
     shards/00000/shard.json       `ShardPin`: written with the shard, so that a resumed harvest knows it is whole
@@ -15,15 +16,29 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     request.json                  `Manifest.request`, written first: tells an unfinished harvest from a missing one
 
 The first token of a sequence is an attention sink and enters no figure. A folder's name and place mean nothing.
+
+Peaks count the tokens of the span from 0, all of those in `{span}_tokens`, the sink too: so a prompt's smallest peak is
+1, and a response's is 0 (1 after an empty prompt, whose sink is the response's first token). The first of equal maxima
+counts; 65535 stands for this token or a later one, in counts as well.
+
+`{span}_starts` says where in the row's text each of these tokens starts: token k covers the characters from starts[k]
+to starts[k + 1], the last token those to the text's end. Tokens of the chat template or special tokens cover nothing:
+before the text they start at 0, after it at its end, between two messages at the end of the first. Of tokens that share
+a character (a part of an emoji each) the last covers it. With tokenizers that leave white space out of offsets, it
+belongs to the token before. The list is empty where this is not certain: slow tokenizers, offsets with holes, templates
+that change the text other than at its ends, rows without features.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import DataPin, ModelPin, SaePin
+
+#: Version of this layout. Older evidence is refused by name.
+FORMAT: Final = 2
 
 SPANS = ("prompt", "chosen", "rejected")
 
@@ -31,15 +46,18 @@ SPANS = ("prompt", "chosen", "rejected")
 ROW_SCHEMA: tuple[tuple[str, str, str], ...] = (
     ("row_id", "string", "sha256[:16] of canonical JSON of (prompt, chosen, rejected), `-k` added to the k-th repeat"),
     ("group", "string", "sha256[:16] of the prompt: rows of one prompt stay in the same half and bootstrap cluster"),
-    ("status", "string", "ok | empty | identical | too_long; other than ok: no features, gap 0"),
+    ("status", "string", "ok | empty | identical | too_long | single (no rejected response); other than ok: gap 0"),
     ("prompt", "string", "text of the conversation before the response"),
-    ("chosen", "string", "text of the chosen response"),
-    ("rejected", "string", "text of the rejected response"),
+    ("chosen", "string", "text of the chosen response; where it was cut, the whole characters that were read"),
+    ("rejected", "string", "the same of the rejected response"),
     ("prompt_tokens", "int32", "tokens read"),
     ("chosen_tokens", "int32", "tokens read"),
     ("rejected_tokens", "int32", "tokens read"),
     ("chosen_cut", "bool", "truncated at max_length"),
     ("rejected_cut", "bool", "truncated at max_length"),
+    ("prompt_starts", "list<int32>", "where the tokens read start in `prompt`, in characters; empty where unknown"),
+    ("chosen_starts", "list<int32>", "the same in `chosen`"),
+    ("rejected_starts", "list<int32>", "the same in `rejected`"),
 )
 
 #: rows.parquet of a contrast set
@@ -78,7 +96,7 @@ class Reconstruction(Frozen):
 class Manifest(Frozen):
     """`manifest.json` of an evidence folder. `digest` is the sha256 of the canonical JSON of all other fields."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     #: what the spec asked for, so that `compile` can find the folder: model, sae, data, rows, max_length
     request: dict[str, str | int | None]
     model: ModelPin
@@ -98,7 +116,7 @@ class Manifest(Frozen):
 class ContrastManifest(Frozen):
     """`manifest.json` of a contrast set's folder."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     rows: int
     positives: int
     files: dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from tiltc.canonical import digest, sha256_file
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence.layout import SPANS, ContrastManifest, Manifest, ShardPin
+from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, Manifest, ShardPin
 from tiltc.evidence.read import Evidence, Shard
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
@@ -48,6 +49,11 @@ def _manifest(folder: Path, found: Diagnostics) -> Manifest | None:
         else:
             found.add("T501", None, f"{folder} holds no evidence", helps=["run `tiltc harvest SPEC` first"])
         return None
+    version = written_format(file)
+    if version not in (None, FORMAT):
+        text = f"{folder.name} has evidence format {version}, this tiltc reads {FORMAT}"
+        found.add("T504", None, text, helps=["run `tiltc harvest` again"])
+        return None
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -57,6 +63,16 @@ def _manifest(folder: Path, found: Diagnostics) -> Manifest | None:
         found.add("T504", None, f"{folder.name}/manifest.json was changed: its digest does not fit its content")
         return None
     return manifest
+
+
+def written_format(file: Path) -> int | None:
+    """The version of the layout that a manifest names; None if it names none."""
+    try:
+        value: Any = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    version = value.get("format") if isinstance(value, dict) else None
+    return version if isinstance(version, int) else None
 
 
 def _first(error: ValidationError) -> str:
@@ -115,7 +131,7 @@ def _misfit(evidence: Evidence, pin: ShardPin, shard: Shard) -> str | None:
         pointers = shard.array(f"{span}.indptr")
         if len(pointers) != pin.rows + 1:
             return f"{span}.indptr.npy"
-        for part in ("indices", "max", "count"):
+        for part in ("indices", "max", "count", "peak"):
             if len(shard.array(f"{span}.{part}")) != pointers[-1]:
                 return f"{span}.{part}.npy"
         if pointers[-1] and shard.array(f"{span}.indices").max() >= evidence.manifest.sae.features:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SpanName = Literal["prompt", "chosen", "rejected", "response"]
-Kind = Literal["max", "count"]
+Kind = Literal["max", "count", "peak"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,11 @@ class Shard:
             raise ValueError(f"{name}.npy: {error}") from None
 
     def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
-        """(n, F) float32: per row and feature, the max activation, or the number of tokens on which it fired."""
+        """(n, F) float32: per row and feature, the max activation, the number of tokens on which it fired, or the
+        number of the token of its max activation.
+
+        All three have the same entries. Those of `peak` may be 0 and then mean the span's first token.
+        """
         return _stack([self], span, kind, self.features)
 
 
@@ -102,13 +106,22 @@ class Evidence:
 
     @cached_property
     def ok(self) -> np.ndarray:
-        """(N,) bool: the rows that have features."""
+        """(N,) bool: pairs of which both responses have features."""
+        return self._with_status("ok")
+
+    @cached_property
+    def read(self) -> np.ndarray:
+        """(N,) bool: rows whose chosen response has features: pairs, and single responses."""
+        return self._with_status("ok", "single")
+
+    def _with_status(self, *wanted: str) -> np.ndarray:
         import numpy as np
 
-        return np.array([s == "ok" for s in self.table.column("status").to_pylist()], dtype=bool)
+        return np.array([s in wanted for s in self.table.column("status").to_pylist()], dtype=bool)
 
     def matrix(self, span: SpanName, kind: Kind) -> csr_matrix:
-        """(N, F) float32: per row and feature, the span's max activation or the tokens on which it fired.
+        """(N, F) float32: per row and feature, the span's max activation, the tokens on which it fired, or the token
+        of the max activation; see `Shard.matrix`.
 
         Rows that are not ok are empty. For data that does not fit into memory, walk `shards` instead.
         """

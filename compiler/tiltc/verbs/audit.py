@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.verbs import UsageError, Verb, add_report_flags, add_spec_flags, add_store_flag, report
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tiltc.audit.run import Asked
     from tiltc.evidence import Evidence
     from tiltc.parse import SpecFile
+    from tiltc.planfile import LoadedPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("audit"), metavar="DIR", help="audit folder (default: audit)"
     )
+    parser.add_argument(
+        "--reference", type=Path, metavar="EVIDENCE",
+        help="compare the responses with those of another harvest: for data without rejected responses",
+    )  # fmt: skip
     parser.add_argument("--against", type=Path, metavar="PLAN", help="show what remains under a plan")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="feature labels, such as a Neuronpedia export")
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
@@ -36,8 +42,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     spec_file, evidence, found = _opened(args)
     if evidence is None or found.failed:
         return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
-    asked = _asked(args, spec_file, evidence, found)
-    told, said = audit(evidence, asked) if asked else (None, Diagnostics())
+    given = _asked(args, spec_file, evidence, found)
+    told, said = audit(*given) if given else (None, Diagnostics())
     found.extend(said)
     if told is not None:
         from tiltc.audit.store import write_audit
@@ -52,50 +58,89 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
 def _opened(args: argparse.Namespace) -> tuple[SpecFile | None, Evidence | None, Diagnostics]:
     """The evidence that was named, or that answers the spec that was named."""
-    from tiltc.evidence import find_evidence, open_evidence
+    spec_file, folder, found = _located(args.evidence, args)
+    if args.set and spec_file is None and not found.failed:
+        raise UsageError("`--set` changes a spec, and an evidence folder was named")
+    return spec_file, _opened_folder(folder, found), found
+
+
+def _located(path: Path, args: argparse.Namespace) -> tuple[SpecFile | None, Path | None, Diagnostics]:
+    from tiltc.evidence import find_evidence
     from tiltc.parse import parse
 
-    if not args.evidence.exists():
-        raise UsageError(f"no file or folder `{args.evidence}`")
-    spec_file, found, folder = None, Diagnostics(), args.evidence
-    if args.evidence.is_file():
-        spec_file, found = parse(str(args.evidence), args.set)
-        if spec_file is None:
-            return None, None, found
-        folder, said = find_evidence(args.store, spec_file.spec, spec_file.folder)
-        found.extend(said)
-    elif args.set:
-        raise UsageError("`--set` changes a spec, and an evidence folder was named")
+    if not path.exists():
+        raise UsageError(f"no file or folder `{path}`")
+    if path.is_dir():
+        return None, path, Diagnostics()
+    spec_file, found = parse(str(path), args.set)
+    if spec_file is None:
+        return None, None, found
+    folder, said = find_evidence(args.store, spec_file.spec, spec_file.folder)
+    found.extend(said)
+    return spec_file, folder, found
+
+
+def _opened_folder(folder: Path | None, found: Diagnostics) -> Evidence | None:
+    from tiltc.evidence import open_evidence
+
     if folder is None:
-        return spec_file, None, found
+        return None
     evidence, said = open_evidence(folder)
     found.extend(said)
-    return spec_file, evidence, found
+    return evidence
+
+
+def _matched(args: argparse.Namespace, evidence: Evidence, found: Diagnostics) -> tuple[Evidence, Asked] | None:
+    """The evidence with its responses matched to those of the reference."""
+    from tiltc.audit.run import Asked
+    from tiltc.audit.unpaired import matched
+
+    _, folder, said = _located(args.reference, args)
+    found.extend(said)
+    reference = _opened_folder(folder, found)
+    if reference is None:
+        return None
+    pairs, said = matched(evidence, reference)
+    found.extend(said)
+    if pairs is None:
+        return None
+    asked = Asked({}, reference=reference.manifest.data, cautions=pairs.cautions())
+    # the same interface: rows that were matched, in place of rows that were harvested together
+    return cast("Evidence", pairs), asked
 
 
 def _asked(
     args: argparse.Namespace, spec_file: SpecFile | None, evidence: Evidence, found: Diagnostics
-) -> Asked | None:
+) -> tuple[Evidence, Asked] | None:
     from tiltc.audit.names import read_labels
     from tiltc.audit.run import Asked
     from tiltc.derived import Derived
     from tiltc.parse.standard import standard_library
-    from tiltc.planfile import read_plan
 
-    plan, labels = None, None
-    if args.against:
-        plan, said = read_plan(args.against)
-        found.extend(said)
-        if plan is not None and plan.plan.pins.data.digest != evidence.manifest.data.digest:
-            found.add("T702", None, f"{args.against} was compiled for {plan.plan.pins.data.name}")
+    given = _matched(args, evidence, found) if args.reference else (evidence, Asked({}))
+    plan = _plan(args.against, evidence, found) if args.against else None
+    labels = None
     if args.labels:
         labels, said = read_labels(args.labels, evidence.manifest.sae.features)
         found.extend(said)
-    if found.failed:
+    if found.failed or given is None:
         return None
-    derived = Derived(None if args.no_cache else args.store.parent / "derived" / evidence.manifest.digest[:16])
+    source, asked = given
+    derived = Derived(None if args.no_cache else args.store.parent / "derived" / source.manifest.digest[:16])
     library = spec_file.library if spec_file else standard_library()
-    return Asked(library, plan, labels, derived)
+    return source, replace(asked, library=library, plan=plan, labels=labels, derived=derived)
+
+
+def _plan(folder: Path, evidence: Evidence, found: Diagnostics) -> LoadedPlan | None:
+    """T711 for a plan of other data."""
+    from tiltc.planfile import read_plan
+
+    plan, said = read_plan(folder)
+    found.extend(said)
+    if plan is not None and plan.plan.pins.data.digest != evidence.manifest.data.digest:
+        named = (plan.plan.pins.data.name, evidence.manifest.data.name)
+        found.add("T711", None, f"{folder} was compiled for {named[0]}, the evidence is of {named[1]}")
+    return plan
 
 
 VERB = Verb("audit", "find what the data will teach: ranked hypotheses and a page", add_arguments, run)
