@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tiltc.audit.names.tokens import terms_of
-from tiltc.audit.names.words import PRONOUNS, names_something
+from tiltc.audit.names.words import names_something
 
 Array = npt.NDArray[np.float64]
 
@@ -74,7 +74,8 @@ def distinctive(vocabulary: Vocabulary, inside: sparse.csr_matrix, top: int = 8)
     every = np.asarray(weighted.sum(0), np.float64).ravel()
     counts = sparse.csr_matrix(sparse.csr_matrix(inside, dtype=np.float32) @ weighted)
     counts.sort_indices()
-    return [_listed(vocabulary.terms, *_row(counts, i), every, top) for i in range(inside.shape[0])]
+    clusters = len(np.asarray(counts.indptr)) - 1
+    return [_listed(vocabulary.terms, *_row(counts, i), every, top) for i in range(clusters)]
 
 
 def _row(counts: sparse.csr_matrix, i: int) -> tuple[npt.NDArray[np.int64], Array]:
@@ -90,7 +91,8 @@ def _listed(
     z = log_odds_z(inside, every[columns], float(inside.sum()), float(every.sum()))
     # a term that is in one or two distinct texts is their accident
     told = np.flatnonzero((z > LEAST_Z) & (inside > FEWEST - 0.5))
-    ranked = [terms[columns[i]] for i in told[np.argsort(-z[told], kind="stable")]]
+    order = told[np.argsort(-z[told], kind="stable")]
+    ranked = [terms[int(i)] for i in columns[order]]
     naming = [term for term in ranked if names_something(term)]
     return _apart(naming or ranked, top)
 
@@ -113,11 +115,11 @@ def log_odds_z(inside: Array, every: Array, inside_total: float, every_total: fl
 
 
 def _apart(ranked: Sequence[str], top: int) -> tuple[str, ...]:
-    """The first `top` that share no word, singular or plural, with one before."""
+    """The first `top` that share no word, singular or plural, with one before; "i can't" and "i'm" are two things."""
     kept: list[str] = []
     said: set[str] = set()
     for term in ranked:
-        words = {_singular(word) for word in term.split(" ") if word not in PRONOUNS} or {term}
+        words = {_singular(word) for word in term.split(" ") if word not in ("i", "we")} or {term}
         if not words & said:
             kept.append(term)
             said |= words

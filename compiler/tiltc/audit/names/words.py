@@ -22,9 +22,13 @@ _PRONOUNS = """
 FUNCTION = frozenset(_FUNCTION.split())
 #: nothing is named by these alone, and a pair with them may be telling: "i can't", "let me"
 PRONOUNS = frozenset(_PRONOUNS.split())
+#: and a pair that begins with these is the rest of something: "let me know"
+_OBJECTS = frozenset(("me", "us", "him", "them", "myself", "yourself", "himself", "herself", "itself", "themselves"))
 
 
 def names_something(term: str) -> bool:
     """Whether a word, pair of words or mark tells a reader what a text is about or looks like."""
     words = term.split(" ")
-    return not any(word in FUNCTION for word in words) and not all(word in PRONOUNS for word in words)
+    if words[0] in _OBJECTS or any(word in FUNCTION for word in words):
+        return False
+    return not all(word in PRONOUNS for word in words)
