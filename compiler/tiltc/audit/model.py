@@ -213,6 +213,8 @@ class Audit(Frozen):
     audit_version: Literal[1] = 1
     compiler: str
     evidence: str
+    #: what the harvest was asked for (`Manifest.request`): a spec that asks for the same finds this evidence
+    request: dict[str, str | int | None] = {}
     model: ModelPin
     sae: SaePin
     data: DataPin

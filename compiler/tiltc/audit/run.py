@@ -87,6 +87,7 @@ def _told(
     return Audit(
         compiler=version("tiltc"),
         evidence=evidence.manifest.digest,
+        request=evidence.manifest.request,
         model=evidence.manifest.model,
         sae=evidence.manifest.sae,
         data=evidence.manifest.data,
