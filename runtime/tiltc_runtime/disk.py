@@ -80,10 +80,14 @@ def save_residuals(folder: Path, residuals: np.ndarray) -> None:
 
 def save_table(folder: Path, rows: Sequence[dict[str, Any]], schema: Sequence[tuple[str, str, str]]) -> None:
     """rows.parquet with the columns of a layout schema."""
+    table = pa.Table.from_pylist(list(rows), arrow_schema(schema))
+    pq.write_table(table, folder / "rows.parquet", compression="zstd")
+
+
+def arrow_schema(schema: Sequence[tuple[str, str, str]]) -> pa.Schema:
     kinds = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_()}
     kinds |= {"list<int32>": pa.list_(pa.int32())}
-    table = pa.Table.from_pylist(list(rows), pa.schema([(name, kinds[kind]) for name, kind, _ in schema]))
-    pq.write_table(table, folder / "rows.parquet", compression="zstd")
+    return pa.schema([(name, kinds[kind]) for name, kind, _ in schema])
 
 
 def hashes(folder: Path) -> dict[str, str]:
