@@ -148,7 +148,7 @@ def _response(made: Made, view: View, kind: str, i: int, features: int) -> Respo
     shift = made.chance.gauss(0, 0.08)
     return ResponseCluster(
         id=f"{kind}-{_hex(f'{kind}{i}')}", view=view, label=_label(made, words, i), x=_place(made, i), y=_place(made, i + 7),
-        features=tuple(sorted(made.chance.sample(range(i * 7, 400 + i * 7), features))),
+        features=tuple(sorted(made.chance.sample(range(i * 7, 400 + i * 7), made.chance.randint(features // 3, features)))),
         chosen_share=_brief(min(1, max(0, share + shift))), rejected_share=_brief(share),
     )  # fmt: skip
 

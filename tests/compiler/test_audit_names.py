@@ -19,13 +19,26 @@ from scipy import sparse
 
 from tiltc import stats
 from tiltc.audit.model import Label, Nearest, Snippet
-from tiltc.audit.names import Labeller, Vocabulary, distinctive, make_label, nearest, read_labels, relabel, snippets
+from tiltc.audit.names import (
+    Labeller,
+    Vocabulary,
+    distinctive,
+    library_presence,
+    make_label,
+    nearest,
+    read_labels,
+    relabel,
+    snippets,
+)
 from tiltc.audit.names.llm import KEY, parse_title
+from tiltc.audit.names.log_odds import PRIOR, _rounded_up, log_odds_z
 from tiltc.audit.names.nearest import areas_of
-from tiltc.audit.names.terms import PRIOR, log_odds_z
 from tiltc.audit.names.tokens import terms_of
 from tiltc.audit.names.words import names_something
+from tiltc.detectors import patterns
+from tiltc.parse import Definition
 from tiltc.plan import Interval
+from tiltc.spec import Concept
 
 SHARED = Path(os.environ.get("TILTC_SHARED_DATA", "../shared/data"))
 REAL = SHARED / "preferences" / "alpacaeval_style.parquet"
@@ -110,7 +123,7 @@ def test_z_equals_a_direct_calculation(seed: int) -> None:
 
 
 def test_terms_are_in_the_order_of_z() -> None:
-    """From texts to list: the terms of z > 2 in three texts or more, by falling z."""
+    """From texts to list: the terms above what chance reaches, in three texts or more, by falling z."""
     corpus = texts(400, words=WORDS[:6])
     for i, word in enumerate(WORDS[6:]):
         for j in range(0, 12 * (i + 1), 2):
@@ -119,10 +132,38 @@ def test_terms_are_in_the_order_of_z() -> None:
     dense, docs = vocabulary.presence.toarray(), np.zeros(400)
     docs[:60] = 1
     z = log_odds(docs @ dense, (1 - docs) @ dense)
-    expected = [vocabulary.terms[i] for i in np.argsort(-z, kind="stable") if z[i] > 2]
-    assert len(expected) >= 5
+    least = max(2.0, float(vocabulary.counts().by_chance([60])[0]))
+    expected = [vocabulary.terms[i] for i in np.argsort(-z, kind="stable") if z[i] > least]
+    assert len(expected) >= 4
     listed = tuple(term for term in expected if names_something(term))[:8]
     assert distinctive(vocabulary, sparse.csr_matrix(docs[None])) == [listed]
+
+
+def many_words(n: int, seed: int) -> list[str]:
+    """Texts of 80 words out of some thousands, as common as those of a language (Zipf)."""
+    drawn = np.minimum(np.random.default_rng(seed).zipf(1.3, (n, 80)), 5000)
+    return [" ".join(f"w{word:x}q" for word in row) for row in drawn]
+
+
+def test_random_texts_have_no_name() -> None:
+    """Among thousands of terms some stand out of any texts: that is no name, and what was planted still is one."""
+    corpus = many_words(2000, 0)
+    for i in range(100):
+        corpus[i] += " zebra"
+    rng = np.random.default_rng(1)
+    clusters = [rng.choice(2000, size, replace=False).tolist() for size in (20, 100, 200) for _ in range(50)]
+    vocabulary = Vocabulary(corpus)
+    assert len(vocabulary.terms) > 2000
+    planted, *chance = distinctive(vocabulary, indicator(list(range(100)), *clusters, docs=2000))
+    assert planted[0] == "zebra"
+    assert sum(map(bool, chance)) <= 8
+
+
+def test_chance_is_drawn_for_sets_as_large() -> None:
+    """Sizes are rounded up to few, never beyond all texts, and empty sets have a line too."""
+    sizes = [_rounded_up(size, 100) for size in range(101)]
+    assert all(size <= rounded <= 1.5 * size for size, rounded in enumerate(sizes))
+    assert sorted(set(sizes)) == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 100]
 
 
 @given(st.integers(0, 10_000))
@@ -204,6 +245,29 @@ def test_nothing_is_near_without_concepts() -> None:
     assert nearest(np.ones((30, 2)), {}) == nearest(np.ones((30, 2)), {"rare": np.arange(30) < 3}) == [(), ()]
 
 
+def defined(name: str, **concept: object) -> Definition:
+    return Definition(name, Concept.model_validate({"about": name, **concept}), "own.yaml", Path(), ())
+
+
+def test_library_is_read_by_its_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Concepts that read such texts and have a detector, at `at_least` matches; a pattern that runs away is left out."""
+    monkeypatch.setattr(patterns, "TIMEOUT", 0.05)
+    library = {
+        d.name: d
+        for d in (
+            defined("ocean", words=("sea", "whale"), at_least=2),
+            defined("slow", pattern="(a+)+$"),
+            defined("long", surface="length"),
+            defined("pinned", features=(3,)),
+            defined("asks", pattern=r"\?", reads="prompt"),
+        )
+    }
+    given = ["a whale in the sea", "a whale?", "a" * 5000 + "b"]
+    shown = library_presence(library, given, "response")
+    assert {name: at.tolist() for name, at in shown.items()} == {"ocean": [True, False, False]}
+    assert library_presence(library, given, "prompt")["asks"].tolist() == [False, True, False]
+
+
 # snippets
 
 
@@ -281,10 +345,12 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", FORMS)
 def test_label_files(name: str, tmp_path: Path) -> None:
-    """Every form is read; the first label of a feature counts; features that the SAE doesn't have are left out."""
+    """Every form is read; the first label of a feature counts; those of features that the SAE lacks are counted: T703."""
     (tmp_path / name).write_bytes(FORMS[name]())
     labels, found = read_labels(tmp_path / name, 10)
-    assert (labels, list(found)) == (READ, [])
+    assert labels == READ
+    beyond = [] if name in ("of_features.json", "table.csv", "zipped.csv.gz") else [("T703", "1 of 5 labels")]
+    assert [(d.code, d.primary.text.partition(": ")[2]) for d in found] == beyond
 
 
 BAD = {
@@ -407,11 +473,42 @@ def test_without_an_answer_the_names_stay(endpoint: tuple[Endpoint, str], tmp_pa
     assert len(state.asked) == 1 + (4 if status == 500 else 1)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/v1", "file:///etc", "no endpoint"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/v1", "file:///etc", "no endpoint", "http://[::1/v1", "http://a b/v1", "http://127.0.0.1:1/é"],
+)
 def test_no_endpoint(tmp_path: Path, url: str) -> None:
     """An endpoint that isn't there, or is no endpoint, is T702."""
     labels, found = relabel(Labeller(url, "m", tmp_path), [named("oven")], print)
     assert (labels, [d.code for d in found]) == ([named("oven")], ["T702"])
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_refused_questions_leave_the_others(endpoint: tuple[Endpoint, str], tmp_path: Path, status: int) -> None:
+    """A question that the endpoint does not take, as content filters do, leaves one name as it is and is said."""
+    state, url = endpoint
+    state.replies = [(status, ""), (200, '{"title": "Soup"}')]
+    labels, found = relabel(Labeller(url, "m", tmp_path), [named("oven"), named("pan"), named("pot")], print)
+    assert [x.title for x in labels] == ["oven", "Soup", "Soup"]
+    assert [d.code for d in found] == ["T702"]
+    assert "for 1 of 3 clusters" in next(iter(found)).primary.text
+    assert next(iter(found)).notes == (f"some questions were refused: HTTP status {status}",)
+    assert len(state.asked) == 3
+
+
+@pytest.mark.parametrize("key", ["s3\ncret", "s3crét"])
+def test_key_that_no_request_can_carry(
+    endpoint: tuple[Endpoint, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """Such a key is T702 without being printed; a line end after a key is no part of it."""
+    state, url = endpoint
+    monkeypatch.setenv(KEY, key)
+    labels, found = relabel(Labeller(url, "m", tmp_path), [named("oven")], print)
+    assert (labels, [d.code for d in found], state.asked) == ([named("oven")], ["T702"], [])
+    assert "s3" not in str(list(found))
+    monkeypatch.setenv(KEY, "s3cret\n")
+    relabel(Labeller(url, "m", tmp_path), [named("oven")], print)
+    assert state.asked[0][1] == "Bearer s3cret"
 
 
 def test_answers_without_a_title(endpoint: tuple[Endpoint, str], tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def test_a_prompt_hypothesis_is_gated(audit: Audit, tmp_path: Path) -> None:
     assert spec.concepts[signal["amplify"]].audit == h.response
     assert spec.concepts[signal["when"]].audit == h.context
     assert spec.concepts[signal["when"]].reads == "prompt"
-    assert re.search(r"^  # leans to (chosen|rejected) where the prompt is like .* to .*, q ", text, re.MULTILINE)
+    assert re.search(
+        r"^  # leans to (chosen|rejected) where the prompt is like .*:\n  # .* to .*, q ", text, re.MULTILINE
+    )
     lints(text, tmp_path)
 
 

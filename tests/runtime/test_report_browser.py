@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime import browser
-from tests.runtime.browser import Browser
+from tests import browser
+from tests.browser import Browser, luminance
 from tests.runtime.fabricated import GROUPS, LIBRARY, fabricated_trial
 from tiltc_runtime.assess import assess
 from tiltc_runtime.report import write_report
@@ -117,13 +117,6 @@ def test_colours_follow_the_scheme_with_enough_contrast(opened: Browser, scheme:
     assert (luminances["body"][0] > luminances["body"][1]) is is_dark
     contrast = {sel: (max(pair) + 0.05) / (min(pair) + 0.05) for sel, pair in luminances.items()}
     assert {sel: ratio for sel, ratio in contrast.items() if ratio < 4.5} == {}
-
-
-def luminance(color: str) -> float:
-    """Relative luminance of `rgb(r, g, b)` as WCAG 2 defines it."""
-    parts = [int(float(p)) / 255 for p in color[color.index("(") + 1 : -1].split(",")[:3]]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @pytest.mark.parametrize("width", [1200, 390])

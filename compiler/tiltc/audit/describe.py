@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy import sparse
 
-from tiltc import detectors
 from tiltc.audit.assemble import Named
 from tiltc.audit.concepts import ConceptGaps
 from tiltc.audit.feature_view import FeatureView
 from tiltc.audit.layout2d import places
 from tiltc.audit.model import Context, Hypothesis, Label, Nearest, ResponseCluster, Snippet, View
-from tiltc.audit.names import Vocabulary, distinctive, make_label, nearest, snippets
+from tiltc.audit.names import Vocabulary, distinctive, library_presence, make_label, nearest, snippets
 from tiltc.audit.prompt_view import PromptView
 from tiltc.audit.rows import SIDES, Array, Bools, Floats, Ints, Rows, blocks, grouped, membership, share_of_tokens
 from tiltc.figures import printable
@@ -74,21 +73,15 @@ class Reader:
         """Library concepts in the read responses; they were read off more rows, of which these are some."""
         # both samples are evenly spaced, and the larger one need not hold the smaller
         names = self.gaps.presence
-        texts = [*self.texts("chosen"), *self.texts("rejected")]
         if int(self.gaps.sample.sum()) == self.rows.n:
             two = np.concatenate([self.sample, self.rows.n + self.sample])
             return {name: shown[two] for name, shown in names.items()}
-        return {name: detectors.present(self.gaps.definitions[name].concept, texts) for name in names}
+        read = {name: self.gaps.definitions[name] for name in names}
+        return library_presence(read, [*self.texts("chosen"), *self.texts("rejected")], "response")
 
     def topics(self) -> dict[str, Bools]:
         """Library concepts that read prompts, in the read prompts."""
-        texts = self.texts("prompt")
-        wanted = {
-            name: d.concept
-            for name, d in sorted(self.gaps.definitions.items())
-            if d.concept.reads == "prompt" and detectors.has_detector(d.concept)
-        }
-        return {name: detectors.present(concept, texts) for name, concept in wanted.items()}
+        return library_presence(self.gaps.definitions, self.texts("prompt"), "prompt")
 
 
 def loudest(activity: Floats) -> sparse.csr_matrix:

@@ -24,11 +24,11 @@ UNITS = {"feature": "of the cluster's features", "prompt": "sd of the difference
 
 @dataclass(frozen=True)
 class Choice:
-    """What choosing it writes: the signal's concept and gate, and the comment above it."""
+    """What choosing it writes: the signal's concept and gate, and the lines of the comment above it."""
 
     name: str
     gate: str | None
-    comment: str
+    comments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def assemble(made: Pieces, choices: Sequence[tuple[str, str]]) -> str:
     for key, verb in choices:
         choice = made.choices[key]
         before = signals.get((choice.name, choice.gate), ("", []))
-        signals[choice.name, choice.gate] = (verb, [*before[1], choice.comment])
+        signals[choice.name, choice.gate] = (verb, [*before[1], *choice.comments])
     named = dict.fromkeys(name for pair in signals for name in pair if name in made.entries)
     concepts = "".join(made.entries[name] for name in named)
     written = "".join(_signal(verb, name, gate, comments) for (name, gate), (verb, comments) in signals.items())
@@ -85,7 +85,7 @@ def pieces(audit: Audit) -> Pieces:
     for h in audit.hypotheses:
         context = contexts.get(h.context or "")
         gate = names[context.id] if context is not None and h.view == "prompt" else None
-        choices[h.id] = Choice(names[h.response], gate, _comment(h, context))
+        choices[h.id] = Choice(names[h.response], gate, _comments(h, context))
     return Pieces(_head(audit), entries, choices)
 
 
@@ -133,22 +133,23 @@ def _entry(name: str, cluster: ResponseCluster | Context) -> str:
     return "".join(f"{line}\n" for line in [*lines, *(["    reads: prompt"] if gate else [])])
 
 
-def _comment(h: Hypothesis, context: Context | None) -> str:
+def _comments(h: Hypothesis, context: Context | None) -> tuple[str, str]:
     where = "over the whole data set"
     if context is not None:
         kind = "where the prompt is like" if h.view == "prompt" else "where the conversation is like"
         where = f'{kind} "{title(context.label.title)}"'
     lean = "chosen" if h.test.delta.value > 0 else "rejected"
-    told = f"leans to {lean} {where} ({count(h.rows)} rows): {interval(h.test.delta)} {UNITS[h.view]}, {_q(h.test.q)}"
-    return told + ("; asked for everywhere" if context is not None and h.view == "feature" else "")
+    told = f"{interval(h.test.delta)} {UNITS[h.view]}, {_q(h.test.q)}, {count(h.rows)} rows"
+    everywhere = "; asked for everywhere" if context is not None and h.view == "feature" else ""
+    return f"leans to {lean} {where}:", told + everywhere
 
 
 def _of_concept(concept: ConceptEffect) -> Choice:
     lean = "chosen" if concept.effect.value > 0 else "rejected"
-    told = f"leans to {lean} over the whole data set: {interval(concept.effect)} sd, {_q(concept.q)}"
+    told = f"{interval(concept.effect)} sd, {_q(concept.q)}"
     # a library of one's own has to be named again
     own = "" if concept.name.startswith("std.") else "; from your own library: name it under `extends:`"
-    return Choice(plain(concept.name), None, told + own)
+    return Choice(plain(concept.name), None, (f"leans to {lean} over the whole data set:", told + own))
 
 
 def _q(value: float) -> str:

@@ -24,8 +24,8 @@ that the SAE doesn't have are left out. Without `--labels`, clusters are named b
         "T702",
         "labeller out of reach",
         Severity.WARNING,
-        """The language model that was to name the clusters gave no answer, or answers without a title. A name is for
-reading and enters no test, so the audit goes on with the names made from the data.
+        """The language model that was to name the clusters gave no answer, answers without a title, or would not take
+a question. A name is for reading and enters no test, so the audit goes on with the names made from the data.
 
 Example:
 
@@ -33,6 +33,19 @@ Example:
 
 What to do: check the endpoint, the model's name and the key in TILTC_LABELLER_KEY, and audit again. Answers that came
 are kept, so only the rest is asked.""",
+    ),
+    Code(
+        "T703",
+        "labels of features that the SAE lacks",
+        Severity.NOTE,
+        """Some labels of the label file are for feature numbers that this SAE does not have. They are left out. Where they
+are many, the file was probably made for another SAE, and its other labels name the wrong features.
+
+Example:
+
+    note[T703]: labels of features that the SAE lacks: labels.jsonl: 49,152 of 65,536 labels
+
+What to do: check that the file is for this SAE: the same model, layer and width.""",
     ),
     Code(
         "T710",

@@ -95,10 +95,12 @@ def pieces(sample: SampleText) -> list[tuple[str, str]]:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+    # `page.css`, the look that all pages share, is the compiler's
+    loader = ChoiceLoader([PackageLoader("tiltc_runtime.report"), PackageLoader("tiltc")])
     environment = Environment(
-        loader=PackageLoader("tiltc_runtime.report"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=lambda name: name is not None and ".html" in name,
     )  # fmt: skip
     names = ("level", "shift", "between", "share", "recovery", "number", "signed", "p_value", "brief", "amount")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.figures import one_line
+from tiltc.figures import count, one_line
 
 #: characters of a label, bytes of a file
 LONGEST, LARGEST = 200, 1 << 30
@@ -20,7 +20,7 @@ _FEATURE, _LABEL = ("index", "feature"), ("description", "explanation", "label")
 
 
 def read_labels(path: Path, features: int) -> tuple[dict[int, str] | None, Diagnostics]:
-    """The first label of each feature; those of features that the SAE doesn't have are left out. Finds T701."""
+    """The first label of each feature; those of features that the SAE doesn't have are left out. Finds T701, T703."""
     found = Diagnostics()
     try:
         pairs = list(_labelled(_records(_text(path))))
@@ -34,6 +34,10 @@ def read_labels(path: Path, features: int) -> tuple[dict[int, str] | None, Diagn
     if not labels:
         found.add("T701", None, str(path), notes=[_nothing(pairs, features)])
         return None, found
+    beyond = sum(not 0 <= feature < features for feature, _ in pairs)
+    if beyond:
+        note = f"the SAE has {count(features)} features"
+        found.add("T703", None, f"{path}: {count(beyond)} of {count(len(pairs))} labels", notes=[note])
     return labels, found
 
 

@@ -22,10 +22,16 @@ from tiltc.templating import render_template
 KEY = "TILTC_LABELLER_KEY"
 #: seconds for an answer, attempts in all, characters of a title, bytes of an answer
 TIMEOUT, ATTEMPTS, LONGEST, LARGEST = 60.0, 4, 80, 1 << 20
+#: HTTP statuses that are about one question
+_THIS_ONE = (400, 413, 422)
 
 
 class Unreachable(Exception):
     """The endpoint gave no answer, and is not likely to give one to the next question."""
+
+
+class Refused(Exception):
+    """The endpoint did not take this question, as content filters do; it may take the next."""
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -54,6 +60,7 @@ class Labeller:
 
         Raises:
             Unreachable: when there is no answer.
+            Refused: when there is none to this question.
         """
         file = self.cache / f"{hashlib.sha256(json.dumps([self.model, prompt]).encode()).hexdigest()}.json"
         known = _kept(file)
@@ -69,11 +76,13 @@ class Labeller:
             try:
                 return self._answer(prompt)
             except urllib.error.HTTPError as problem:
+                if problem.code in _THIS_ONE:
+                    raise Refused(f"HTTP status {problem.code}") from problem
                 busy = problem.code == 429 or problem.code >= 500
                 if not busy or attempt == ATTEMPTS - 1:
                     raise Unreachable(f"HTTP status {problem.code}") from problem
                 time.sleep(self.pause * 2**attempt)
-            except (OSError, http.client.HTTPException) as problem:
+            except (OSError, ValueError, http.client.HTTPException) as problem:
                 raise Unreachable(one_line(getattr(problem, "reason", None) or problem)) from problem
         raise AssertionError("the last attempt returns or raises")
 
@@ -90,8 +99,11 @@ class Labeller:
         if not self.endpoint.startswith(("http://", "https://")):
             raise Unreachable("an endpoint starts with http:// or https://")
         headers = {"Content-Type": "application/json"}
-        if os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {os.environ[KEY]}"
+        key = os.environ.get(KEY, "").strip()
+        if not (key.isascii() and key.isprintable()):  # checked here: the library would print it
+            raise Unreachable(f"the key in {KEY} has characters that no request can carry")
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
         asked = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
         url = f"{self.endpoint.rstrip('/')}/chat/completions"
         return urllib.request.Request(url, json.dumps(asked).encode(), headers, method="POST")
@@ -102,6 +114,7 @@ def relabel(
 ) -> tuple[list[Label], Diagnostics]:
     """The labels with the model's titles. Where it has none, the name from the data stays. Finds T702."""
     out, found, odd = list(labels), Diagnostics(), 0
+    refusals: dict[str, None] = {}
     for i, label in enumerate(labels):
         try:
             title = labeller.title(render_template("label.txt.j2", label=label))
@@ -109,12 +122,16 @@ def relabel(
             note = f"{len(labels) - i} of {len(labels)} clusters keep the names made from the data"
             found.add("T702", None, f"{labeller.endpoint}: {problem}", notes=[note])
             break
+        except Refused as problem:
+            title = None
+            refusals[f"some questions were refused: {problem}"] = None
         odd += title is None
         if title is not None:
             out[i] = label.model_copy(update={"title": title, "source": "llm"})
         say(f"named {i + 1} of {len(labels)} clusters")
     if odd:
-        found.add("T702", None, f"{labeller.endpoint}: {odd} answers of `{labeller.model}` hold no title")
+        text = f"{labeller.endpoint}: `{labeller.model}` gave no title for {odd} of {len(labels)} clusters"
+        found.add("T702", None, text, notes=refusals)
     return out, found
 
 

@@ -8,17 +8,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tiltc.audit.names.log_odds import FEWEST, Counts
 from tiltc.audit.names.tokens import terms_of
 from tiltc.audit.names.words import names_something
 
 Array = npt.NDArray[np.float64]
 
-#: a term is in so many distinct texts at least, in this share of them at most, and among the most frequent
-FEWEST, COMMONEST, MOST = 3, 0.95, 50_000
-#: the prior is a tenth of all texts: enough that a rare term must recur before it counts
-PRIOR = 0.1
-#: a term is distinctive from this z on
+#: a term is in `FEWEST` distinct texts at least, in this share of them at most, and among the most frequent
+COMMONEST, MOST = 0.95, 50_000
+#: a term is distinctive from this z on, or from what chance reaches if that is more
 LEAST_Z = 2.0
+#: clusters that are counted at once
+BLOCK = 100
 
 
 class Vocabulary:
@@ -38,6 +39,11 @@ class Vocabulary:
         place = np.full(len(columns), -1, np.int64)
         place[[columns[term] for term in self.terms]] = np.arange(len(self.terms))
         self.presence = _matrix([documents[i] for i in of], place, len(self.terms))
+        self._order = np.argsort(of, kind="stable")
+
+    def counts(self) -> Counts:
+        weighted = sparse.csr_matrix(self.presence.multiply(self.weight[:, None]), dtype=np.float32)
+        return Counts(weighted, np.asarray(weighted.sum(0), np.float64).ravel(), self._order)
 
 
 def _numbered(texts: Iterable[str]) -> tuple[list[npt.NDArray[np.int32]], dict[str, int]]:
@@ -65,53 +71,29 @@ def _matrix(documents: list[npt.NDArray[np.int32]], place: npt.NDArray[np.int64]
 
 
 def distinctive(vocabulary: Vocabulary, inside: sparse.csr_matrix, top: int = 8) -> list[tuple[str, ...]]:
-    """Each cluster's most distinctive terms, the most distinctive first.
+    """Each cluster's most distinctive terms, the most distinctive first; none where chance would do as well.
 
     Args:
         inside: (clusters, docs) which texts a cluster is active in.
     """
-    weighted = sparse.csr_matrix(vocabulary.presence.multiply(vocabulary.weight[:, None]), dtype=np.float32)
-    every = np.asarray(weighted.sum(0), np.float64).ravel()
-    counts = sparse.csr_matrix(sparse.csr_matrix(inside, dtype=np.float32) @ weighted)
-    counts.sort_indices()
-    clusters = len(np.asarray(counts.indptr)) - 1
-    return [_listed(vocabulary.terms, *_row(counts, i), every, top) for i in range(clusters)]
+    counts = vocabulary.counts()
+    rows = sparse.csr_matrix(inside, dtype=np.float32)
+    sizes = [int(n) for n in np.diff(np.asarray(rows.indptr))]
+    least = np.maximum(counts.by_chance(sizes), LEAST_Z)
+    out: list[tuple[str, ...]] = []
+    for start in range(0, len(sizes), BLOCK):
+        scored = counts.scores(rows[start : start + BLOCK])
+        out += [_listed(vocabulary.terms, *told, z, top) for told, z in zip(scored, least[start:], strict=False)]
+    return out
 
 
-def _row(counts: sparse.csr_matrix, i: int) -> tuple[npt.NDArray[np.int64], Array]:
-    """The terms that a cluster's texts have, and in how many."""
-    indptr, indices, data = np.asarray(counts.indptr), np.asarray(counts.indices), np.asarray(counts.data)
-    return indices[indptr[i] : indptr[i + 1]].astype(np.int64), data[indptr[i] : indptr[i + 1]].astype(np.float64)
-
-
-def _listed(
-    terms: Sequence[str], columns: npt.NDArray[np.int64], inside: Array, every: Array, top: int
-) -> tuple[str, ...]:
+def _listed(terms: Sequence[str], columns: npt.NDArray[np.int64], z: Array, least: float, top: int) -> tuple[str, ...]:
     """The `top` terms of largest z, without those that another says already, and without grammar if it can be helped."""
-    z = log_odds_z(inside, every[columns], float(inside.sum()), float(every.sum()))
-    # a term that is in one or two distinct texts is their accident
-    told = np.flatnonzero((z > LEAST_Z) & (inside > FEWEST - 0.5))
+    told = np.flatnonzero(z > least)
     order = told[np.argsort(-z[told], kind="stable")]
     ranked = [terms[int(i)] for i in columns[order]]
     naming = [term for term in ranked if names_something(term)]
     return _apart(naming or ranked, top)
-
-
-def log_odds_z(inside: Array, every: Array, inside_total: float, every_total: float) -> Array:
-    """z-scores of the log-odds ratio, inside against outside, with an informative Dirichlet prior.
-
-    Monroe, Colaresi and Quinn (2008), equations 16, 20 and 22. The prior is `PRIOR` times the counts of all texts.
-
-    Args:
-        inside: (V,) texts inside that have the term.
-        every: (V,) texts that have the term.
-        inside_total, every_total: their sums over all terms.
-    """
-    prior, prior_total = PRIOR * every, PRIOR * every_total
-    a, b = inside + prior, np.maximum(every - inside, 0) + prior
-    a_total, b_total = inside_total + prior_total, every_total - inside_total + prior_total
-    delta = np.log(a / (a_total - a)) - np.log(b / (b_total - b))
-    return delta / np.sqrt(1 / a + 1 / b)
 
 
 def _apart(ranked: Sequence[str], top: int) -> tuple[str, ...]:

@@ -54,11 +54,21 @@ class Browser:
         shutil.rmtree(self.profile, ignore_errors=True)
 
     def open(self, page: Path) -> None:
-        self._call("POST", f"{self.session}/url", {"url": page.resolve().as_uri()})
+        self.go(page.resolve().as_uri())
+
+    def go(self, address: str) -> None:
+        self._call("POST", f"{self.session}/url", {"url": address})
 
     def script(self, body: str, *arguments: Any) -> Any:
         """What the body of a JavaScript function returns."""
         return self._call("POST", f"{self.session}/execute/sync", {"script": body, "args": list(arguments)})
+
+    def until(self, body: str, wanted: Any, seconds: float = 5) -> bool:
+        """Whether a script returns what is wanted before the time is up."""
+        end = time.monotonic() + seconds
+        while (found := self.script(body)) != wanted and time.monotonic() < end:
+            time.sleep(0.05)
+        return found == wanted
 
     def press(self, keys: str) -> None:
         """Type into whatever has the focus."""
@@ -68,6 +78,14 @@ class Browser:
     def color_scheme(self, scheme: str) -> None:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._chrome("Emulation.setEmulatedMedia", {"features": features})
+
+    def viewport(self, width: int, height: int) -> None:
+        """The size of a small screen; 0, 0 goes back to that of the window."""
+        if not width:
+            self._chrome("Emulation.clearDeviceMetricsOverride", {})
+            return
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._chrome("Emulation.setDeviceMetricsOverride", size)
 
     def console(self) -> list[str]:
         """Errors and warnings of the page since the last call."""
@@ -105,6 +123,13 @@ class Browser:
             except OSError:
                 time.sleep(0.1)
         raise RuntimeError("chromedriver does not answer")
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of `rgb(r, g, b)` as WCAG 2 defines it."""
+    parts = [int(float(p)) / 255 for p in color[color.index("(") + 1 : -1].split(",")[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def _free_port() -> int:
