@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import sparse
 
 from tests.compiler.audited import TOPICS, InMemory, behaviour_features, planted
 from tiltc.audit.concepts import concept_gaps, concept_p
@@ -124,6 +125,23 @@ def test_too_few_rows_are_refused() -> None:
         told, found = audit(source, Asked({}))
         assert told is None
         assert [d.code for d in found] == ["T710"]
+
+
+def test_nothing_to_compare_is_an_answer() -> None:
+    """Evidence in which no feature fires, or in which both responses are alike, gives an audit without hypotheses."""
+    base = planted(120, seed=4)
+    silent = replace(
+        base, matrices={key: sparse.csr_matrix(m.shape, dtype=np.float32) for key, m in base.matrices.items()}
+    )
+    alike = {("rejected", kind): base.matrices["chosen", kind] for kind in ("max", "count", "peak")}
+    same = replace(
+        base, matrices=base.matrices | alike, texts=base.texts | {"rejected": base.texts["chosen"]},
+        tokens=base.tokens | {"rejected": base.tokens["chosen"]},
+    )  # fmt: skip
+    assert audited(silent).hypotheses == ()
+    told = audited(same)
+    assert all(h.test.delta.value == 0 for h in told.hypotheses)
+    assert sum(n.found for n in told.noise) == 0
 
 
 def families_of(evidence: InMemory) -> tuple[list[Family], np.ndarray]:

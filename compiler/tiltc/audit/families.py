@@ -127,6 +127,8 @@ def against_zero(values: Floats, cluster: Ints) -> Contrasts:
 def feature_families(view: FeatureView, rows: Rows, scale: Scale) -> list[Family]:
     """The whole data set and every data cluster, for clusters of enough features and contexts of enough rows."""
     response = _large(view.groups, scale.fewest_features)
+    if not len(response):
+        return []
     active = np.flatnonzero(view.active)
     sizes = np.bincount(view.label[active], minlength=len(view.clustering.centroids))
     kept = np.flatnonzero(sizes >= scale.fewest_rows)
@@ -144,6 +146,8 @@ def feature_families(view: FeatureView, rows: Rows, scale: Scale) -> list[Family
 def prompt_families(view: PromptView, rows: Rows, scale: Scale) -> list[Family]:
     """The whole data set and every prompt cluster's most expressive rows."""
     response = _large(view.responses, scale.fewest_features)
+    if not len(response):
+        return []
     kept = np.array([k for k, s in enumerate(view.selected) if scale.fewest_rows <= len(s) < rows.n], np.int64)
     out = [_whole("prompt", view.u, response, rows)]
     if len(kept):

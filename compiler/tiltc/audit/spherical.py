@@ -34,6 +34,8 @@ def unit(rows: Floats) -> Floats:
 
 def spherical_kmeans(rows: Floats, k: int, seed: int) -> Clustering:
     """Cluster unit rows (n, d) by cosine into at most k clusters."""
+    if not rows.size:
+        return Clustering(np.zeros(len(rows), np.int64), np.zeros(len(rows), np.float32), rows[:1])
     centroids = _start(rows, min(k, len(rows)), np.random.default_rng(seed))
     label, similarity = _nearest(rows, centroids)
     for _ in range(ROUNDS):
