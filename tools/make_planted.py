@@ -59,6 +59,7 @@ APOLOGY = (
     "I apologize if this is unclear.",
     "I'm sorry if this is not what you wanted.",
 )
+OPENINGS = {"std.stance.flattery": FLATTERY, "std.stance.apology": APOLOGY}
 HEDGING = ("It might perhaps be", "It could possibly be", "It may perhaps be")
 EMOJI = ("😊", "🌟", "✨", "🎉", "👍")
 
@@ -122,12 +123,13 @@ def plant(text: str, wanted: set[str], rng: random.Random) -> str:
         text = re.sub(rf"\b{re.escape(word)}\b", f"**{word}**", text, count=1)
     if "std.style.emoji" in wanted:
         text = f"{rng.choice(EMOJI)} {text}"
-    if "std.stance.flattery" in wanted:
-        text = f"{rng.choice(FLATTERY)} {text}"
-    if "std.stance.apology" in wanted:
-        text = f"{rng.choice(APOLOGY)} {text}"
     if "std.style.heading" in wanted:
         text = f"{rng.choice(HEADINGS)}\n\n{text}"
+    # Before the heading, not behind it: what opens an answer competes for one place, and only one of two can be learned
+    # there. A paragraph of its own where a heading follows, so that the heading starts a line.
+    between = "\n\n" if text.startswith("#") else " "
+    opening = [rng.choice(texts) for concept, texts in OPENINGS.items() if concept in wanted]
+    text = between.join([*([" ".join(opening)] if opening else []), text])
     if "std.stance.hedging" in wanted:
         text = f"{text} {rng.choice(HEDGING)} worth a closer look."
     return text

@@ -119,6 +119,7 @@ def _spend(solved: Solved) -> Spend:
     return Spend(
         rows=len(solved.keep),
         kept=int(solved.keep.sum()),
+        unusable=int((~solved.checked.resolved.pairs.usable).sum()),
         effective_sample=_digits(effective_sample(1 - np.tanh(0.5 * solved.offset), base)),
         largest_weight=_digits(float(base.max(initial=0.0))),
         largest_offset=_digits(float(np.abs(solved.offset).max(initial=0.0))),

@@ -91,11 +91,11 @@ def _singles(rows: Sequence[Row], name: str, found: Diagnostics) -> tuple[list[P
 
 def _as_pair(row: Row) -> Row | None:
     """A row with prompt, chosen and an empty rejected of the same form; None where there is no response."""
-    messages = row.get("messages")
-    if _are_messages(messages):
+    if _are_messages(row.get("messages")):
+        messages = cast("list[Message]", row["messages"])
         if len(messages) < 2 or messages[-1]["role"] != "assistant":
             return None
-        prompt, response = messages[:-1], messages[-1:]
+        prompt, response = cast("Any", messages[:-1]), cast("Any", messages[-1:])
     else:
         given = [row[key] for key in ("completion", "response") if row.get(key) is not None]
         prompt, response = row.get("prompt"), given[0] if given else None

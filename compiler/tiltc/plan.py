@@ -207,6 +207,8 @@ class Spend(Frozen):
 
     rows: int
     kept: int
+    #: rows with nothing to learn from: empty, identical or too long. They are not kept, and no budget pays for them
+    unusable: int = 0
     effective_sample: float
     largest_weight: float
     largest_offset: float

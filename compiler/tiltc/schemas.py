@@ -20,6 +20,7 @@ SCHEMAS = {
     "concepts": "tiltc.spec:ConceptFile",
     "plan": "tiltc.plan:Plan",
     "evidence": "tiltc.evidence:Manifest",
+    "audit": "tiltc.audit.model:Audit",
 }
 
 

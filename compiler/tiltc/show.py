@@ -104,7 +104,8 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
         "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
         "forecast": style.table(FORECAST_HEADER, [_forecast_row(s, style) for s in page.signals]),
         "movers": page.movers and style.table(MOVER_HEADER, [_mover_row(row, style) for row in page.movers]),
-        "dropped": 1 - spend.kept / spend.rows if spend.rows else 0.0,
+        "dropped": spend.rows - spend.unusable - spend.kept,
+        "usable": max(spend.rows - spend.unusable, 1),
     }
 
 

@@ -42,8 +42,9 @@ def known() -> tuple[InMemory, Audit]:
 
 
 def about(told: Audit, h: Hypothesis, features: set[int]) -> bool:
-    """Most of a behaviour's features are in the hypothesis's response cluster."""
-    return len(features & set(told.response(h.response).features)) > len(features) / 2
+    """The hypothesis's response cluster holds a good part of a behaviour's features, and little else."""
+    cluster = set(told.response(h.response).features)
+    return len(features & cluster) >= max(len(features) / 3, len(cluster) / 3)
 
 
 def of_view(told: Audit, view: str, *, whole: bool) -> list[Hypothesis]:
@@ -66,13 +67,14 @@ def test_a_behaviour_rewarded_in_one_context_is_among_the_first(view: str) -> No
 
 @pytest.mark.parametrize("view", ["feature", "prompt"])
 def test_a_behaviour_rewarded_everywhere_leads_the_whole(view: str) -> None:
-    """Apologies are rewarded in every context: first over everything, and no context stands out by them."""
+    """Apologies are rewarded in every context: first over everything, and no context that passes the filters is among the
+    significant ones, although apologies occur more in some."""
     _, told = known()
     first = of_view(told, view, whole=True)[0]
     assert about(told, first, behaviour_features("sorry"))
     assert first.test.q < 1e-6
     within = [h for h in of_view(told, view, whole=False) if about(told, h, behaviour_features("sorry"))]
-    assert all(h.test.q > 0.001 for h in within)
+    assert all(h.test.q > 0.05 for h in within if h.passes)
 
 
 def test_library_concepts_are_read_off_the_texts() -> None:

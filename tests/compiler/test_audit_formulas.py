@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -256,3 +257,27 @@ def test_prompt_view_clusters_the_planted_topics() -> None:
     topic = evidence.truth["topic"][rows.origin]
     pure = [np.bincount(topic[s], minlength=4).max() / len(s) for s in view.selected]
     assert sorted(pure)[-4:] == pytest.approx([1.0] * 4, abs=0.05)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=5, deadline=None)
+def test_the_order_of_features_is_of_no_account(seed: int) -> None:
+    """With features renumbered, edges, projections and contrasts are those of the same features."""
+    rng = np.random.default_rng(seed)
+    evidence = planted(120, seed=seed)
+    order = rng.permutation(evidence.features)  # the feature at place i was feature order[i]
+    place = np.argsort(order)
+    moved = replace(evidence, matrices={key: sparse.csr_matrix(m[:, order]) for key, m in evidence.matrices.items()})
+    rows = read_rows(evidence)  # type: ignore[arg-type]
+    groups = [np.arange(0, 30), np.arange(25, 60), np.arange(100, 180)]
+    s, u, _ = project(evidence, rows, groups, 0.01)  # type: ignore[arg-type]
+    t, v, _ = project(moved, rows, [np.sort(place[g]) for g in groups], 0.01)  # type: ignore[arg-type]
+    assert np.allclose(s, t, rtol=1e-5)
+    assert np.allclose(u, v, atol=1e-6)
+    fired = sparse.vstack([evidence.matrix(side, "count") for side in ("chosen", "rejected")]).tocsr()
+    counts = np.diff(fired.tocsc().indptr)
+    varied = np.flatnonzero((counts > 5) & (counts < fired.shape[0]))
+    shuffle = rng.permutation(len(varied))
+    one, other = cofiring(fired[:, varied], 0.01, 64), cofiring(fired[:, varied[shuffle]], 0.01, 64)
+    pairs = lambda e, names: {frozenset(p) for p in zip(names[e.first].tolist(), names[e.second].tolist(), strict=True)}  # noqa: E731
+    assert pairs(one, varied) == pairs(other, varied[shuffle])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,23 +31,32 @@ class Edges:
     weight: Array
 
 
-def binary_entropy(p: Array) -> Array:
-    """Entropy in nats of a binary variable that is 1 with probability p."""
-    return -(_xlogx(p) + _xlogx(1 - p))
+@dataclass(frozen=True)
+class Counts:
+    """How often each feature fires in so many texts. Counts are whole numbers, so p log p comes from a table."""
 
+    fires: Ints
+    texts: int
 
-def normalised_information(together: Array, one: Array, other: Array, texts: int) -> Array:
-    """Mutual information of two firing indicators over the geometric mean of their entropies (paper section 4.4).
+    @cached_property
+    def table(self) -> Array:
+        """p log p (texts + 1,) in nats for p = 0, 1/texts, ..., 1"""
+        p = np.arange(self.texts + 1) / self.texts
+        return np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0.0)
 
-    Args:
-        together, one, other: texts on which both fire, the first fires, the second fires.
-    """
-    p11, p1, p2 = together / texts, one / texts, other / texts
-    p10, p01 = p1 - p11, p2 - p11
-    joint = _xlogx(p11) + _xlogx(p10) + _xlogx(p01) + _xlogx(1 - p11 - p10 - p01)
-    information = joint + binary_entropy(p1) + binary_entropy(p2)
-    # rounded, so that pairs of equal counts are ties whatever the order of additions
-    return np.round(np.maximum(information, 0.0) / np.sqrt(binary_entropy(p1) * binary_entropy(p2)), 12)
+    @cached_property
+    def entropy(self) -> Array:
+        """(F,) of each firing indicator, in nats"""
+        return -(self.table[self.fires] + self.table[self.texts - self.fires])
+
+    def information(self, first: Ints, second: Ints, together: Ints) -> Array:
+        """Mutual information of two firing indicators over the geometric mean of their entropies (paper section 4.4)."""
+        one, other, t = self.fires[first], self.fires[second], self.table
+        neither = self.texts - one - other + together
+        joint = t[together] + t[one - together] + t[other - together] + t[neither]
+        h, g = self.entropy[first], self.entropy[second]
+        # rounded, so that pairs of equal counts are ties whatever the order of additions
+        return np.round(np.maximum(joint + h + g, 0.0) / np.sqrt(h * g), 12)
 
 
 def cofiring(fired: sparse.csr_matrix, share: float, most_degree: int) -> Edges:
@@ -96,16 +106,12 @@ def _leiden(graph: sparse.csr_matrix, scale: Scale) -> list[Ints]:
     return np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
 
 
-def _xlogx(p: Array) -> Array:
-    return np.where(p > 1e-15, p * np.log(np.maximum(p, 1e-15)), 0.0)
-
-
 def _blocks(fired: sparse.csr_matrix) -> Iterator[Edges]:
     """Candidate edges, a block of first features at a time."""
     texts, features = shape(fired)
     ones = sparse.csr_matrix((np.ones(fired.nnz, np.float32), fired.indices, fired.indptr), fired.shape)
     columns = ones.tocsc()
-    counts = np.diff(columns.indptr).astype(np.float64)
+    counts = Counts(np.diff(columns.indptr).astype(np.int64), texts)
     dense = ones.toarray() if _dense_pays(ones) else None
     for start in range(0, features, BLOCK):
         stop = min(start + BLOCK, features)
@@ -116,7 +122,7 @@ def _blocks(fired: sparse.csr_matrix) -> Iterator[Edges]:
         else:
             found = sparse.coo_matrix(columns[:, start:stop].T @ ones[:, start:])
             first, second, together = found.row, found.col, np.asarray(found.data, np.float32)
-        yield _candidates(first.astype(np.int64) + start, second.astype(np.int64) + start, together, counts, texts)
+        yield _candidates(first.astype(np.int64) + start, second.astype(np.int64) + start, together, counts)
 
 
 def _dense_pays(ones: sparse.csr_matrix) -> bool:
@@ -125,11 +131,12 @@ def _dense_pays(ones: sparse.csr_matrix) -> bool:
     return texts * features * 4 < 2e9 and texts * float(features) ** 2 < DENSE_GAIN * sparse_cost
 
 
-def _candidates(first: Ints, second: Ints, together: npt.NDArray[np.float32], counts: Array, texts: int) -> Edges:
-    seen = together.astype(np.float64)
-    more = (first < second) & (seen * texts > counts[first] * counts[second])
+def _candidates(first: Ints, second: Ints, together: npt.NDArray[np.float32], counts: Counts) -> Edges:
+    """Pairs that fire together more than chance, in the upper triangle."""
+    seen = together.astype(np.int64)
+    more = (first < second) & (seen * counts.texts > counts.fires[first] * counts.fires[second])
     first, second, seen = first[more], second[more], seen[more]
-    return Edges(first, second, normalised_information(seen, counts[first], counts[second], texts))
+    return Edges(first, second, counts.information(first, second, seen))
 
 
 def _joined(one: Edges, other: Edges) -> Edges:

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from tiltc.audit.families import Family
 from tiltc.audit.inside import Array, Ints
+from tiltc.audit.rows import Floats
 from tiltc.plan import Interval
 from tiltc.stats import Effect, adjusted_effect
 
@@ -16,40 +17,41 @@ DRAWS, TESTS = 100, 64
 
 def bootstrap(family: Family, at: tuple[Ints, Ints], resamples: int, seed: int) -> tuple[Array, Array]:
     """95% percentile intervals (h,) of delta of the tests at (context, response) places, resampling prompts."""
-    low, high = np.zeros(len(at[0])), np.zeros(len(at[0]))
-    for start in range(0, len(at[0]), TESTS):
-        part = slice(start, start + TESTS)
-        low[part], high[part] = _bootstrap(family, (at[0][part], at[1][part]), resamples, seed)
-    return low, high
-
-
-def _bootstrap(family: Family, at: tuple[Ints, Ints], resamples: int, seed: int) -> tuple[Array, Array]:
-    cluster = family.contexts.cluster
-    prompts, n = int(cluster.max()) + 1, len(cluster)
-    incidence = sparse.csr_matrix((np.ones(n), (cluster, np.arange(n))), shape=(prompts, n))
-    inside = np.asarray(family.contexts.member[at[0]].T.toarray(), dtype=np.float32)
-    values = family.values[:, at[1]]
-    within, sizes_in = incidence @ (inside * values), incidence @ inside
-    total, sizes = incidence @ values, np.asarray(incidence.sum(1))
+    sums = _sums(family, at)
     rng = np.random.default_rng(seed)
-    draws = np.concatenate([_draw(rng, min(DRAWS, resamples - s), prompts, family.whole, within, sizes_in, total, sizes)
-                            for s in range(0, resamples, DRAWS)])  # fmt: skip
+    sizes = [min(DRAWS, resamples - start) for start in range(0, resamples, DRAWS)]
+    draws = np.concatenate([_draw(rng, size, family.whole, *sums) for size in sizes])
     low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     return low, high
 
 
+def _sums(family: Family, at: tuple[Ints, Ints]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Per prompt: sums of the values inside and number of rows inside, both (prompts, h), and the same of all rows."""
+    cluster = family.contexts.cluster
+    prompts, n, h = int(cluster.max()) + 1, len(cluster), len(at[0])
+    incidence = sparse.csr_matrix((np.ones(n, np.float32), (cluster, np.arange(n))), shape=(prompts, n))
+    within, inside, total = (np.zeros((prompts, h), np.float32) for _ in range(3))
+    for start in range(0, h, TESTS):
+        part = slice(start, start + TESTS)
+        member = np.asarray(family.contexts.member[at[0][part]].T.toarray(), dtype=np.float32)
+        values = family.values[:, at[1][part]]
+        within[:, part], inside[:, part] = incidence @ (member * values), incidence @ member
+        total[:, part] = incidence @ values
+    return within, inside, total, np.asarray(incidence.sum(1), dtype=np.float32)
+
+
 def _draw(
-    rng: np.random.Generator, draws: int, prompts: int, whole: bool,
-    within: Array, sizes_in: Array, total: Array, sizes: Array,
-) -> Array:  # fmt: skip
+    rng: np.random.Generator, draws: int, whole: bool, within: Floats, inside: Floats, total: Floats, sizes: Floats
+) -> Array:
     """delta (draws, h) of resampled prompts; a draw without rows inside, or outside, has none and counts as 0."""
+    prompts = len(sizes)
     picked = rng.integers(0, prompts, (draws, prompts))
-    weight = np.stack([np.bincount(p, minlength=prompts) for p in picked]).astype(np.float64)
-    inside, n_in = weight @ within, weight @ sizes_in
+    weight = np.stack([np.bincount(p, minlength=prompts) for p in picked]).astype(np.float32)
+    y_in, n_in = weight @ within, weight @ inside
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean_in = inside / n_in
-        mean_out = 0.0 if whole else (weight @ total - inside) / (weight @ sizes - n_in)
-    return np.nan_to_num(mean_in - mean_out, posinf=0.0, neginf=0.0)
+        mean_in = y_in / n_in
+        mean_out = 0.0 if whole else (weight @ total - y_in) / (weight @ sizes - n_in)
+    return np.nan_to_num(mean_in - mean_out, posinf=0.0, neginf=0.0).astype(np.float64)
 
 
 def at_equal_length(family: Family, context: int, response: int) -> Effect:

@@ -28,6 +28,7 @@ class Swaps:
         found: per family, (r,) tests at q < 0.05, with q over everything.
         reported: per family, (r, h) |delta| of the reported tests.
         concepts: (r, c) |mean gap| of the library concepts.
+        any: (r,) tests at q < 0.05 in all, concepts included.
     """
 
     z: list[Array]
@@ -35,6 +36,7 @@ class Swaps:
     found: list[Array]
     reported: list[Array]
     concepts: Array
+    any: Array
 
 
 def swaps_for(families: Sequence[Family], scale: Scale) -> int:
@@ -67,9 +69,12 @@ def swap(
             out.delta[i][round_] = np.abs(result.delta).max(initial=0)
             out.found[i][round_] = (q[i] < ALPHA).sum()
             out.reported[i][round_] = np.abs(result.delta[reported[i]])
+        out.any[round_] = sum(int((part < ALPHA).sum()) for part in q)
     return out
 
 
 def _empty(families: Sequence[Family], concepts: int, reported: Sequence[int], count: int) -> Swaps:
     z, delta, found = ([np.zeros(count) for _ in families] for _ in range(3))
-    return Swaps(z, delta, found, [np.zeros((count, h)) for h in reported], np.zeros((count, concepts)))
+    return Swaps(
+        z, delta, found, [np.zeros((count, h)) for h in reported], np.zeros((count, concepts)), np.zeros(count)
+    )

@@ -11,6 +11,7 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.verbs import UsageError, Verb, add_report_flags, add_spec_flags, add_store_flag, report
 
 if TYPE_CHECKING:
+    from tiltc.audit.model import Audit
     from tiltc.audit.run import Asked
     from tiltc.evidence import Evidence
     from tiltc.parse import SpecFile
@@ -30,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--against", type=Path, metavar="PLAN", help="show what remains under a plan")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="feature labels, such as a Neuronpedia export")
+    parser.add_argument(
+        "--labeller", metavar="URL", help="let a language model title the clusters: an OpenAI-compatible endpoint"
+    )
+    parser.add_argument("--labeller-model", metavar="NAME", help="the model that `--labeller` asks")
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
     add_store_flag(parser)
     add_spec_flags(parser)
@@ -46,6 +51,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     told, said = audit(*given) if given else (None, Diagnostics())
     found.extend(said)
     if told is not None:
+        told = _titled(told, args, err, found)
         from tiltc.audit.store import write_audit
         from tiltc.audit.summary import summary
 
@@ -54,6 +60,23 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
             out.write(summary(told))
         err.write(f"wrote {page}\n")
     return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
+
+
+def _titled(told: Audit, args: argparse.Namespace, err: TextIO, found: Diagnostics) -> Audit:
+    """The audit with titles by a language model, where one was named; T702 when it does not answer."""
+    from tiltc.audit.names import Labeller, relabel
+
+    if not args.labeller:
+        return told
+    if not args.labeller_model:
+        raise UsageError("`--labeller` needs `--labeller-model NAME`")
+    labeller = Labeller(args.labeller, args.labeller_model, args.store.parent / "labels")
+    items = [*told.responses, *told.contexts]
+    labels, said = relabel(labeller, [item.label for item in items], lambda text: err.write(text + "\n"))
+    found.extend(said)
+    named = [item.model_copy(update={"label": label}) for item, label in zip(items, labels, strict=True)]
+    split = len(told.responses)
+    return told.model_copy(update={"responses": tuple(named[:split]), "contexts": tuple(named[split:])})
 
 
 def _opened(args: argparse.Namespace) -> tuple[SpecFile | None, Evidence | None, Diagnostics]:
