@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tiltc.audit.model import Audit, ConceptEffect, Hypothesis, Noise
+from tiltc.audit.titles import titles
 from tiltc.figures import count, interval, number, one_line, share, short, signed, table
 from tiltc.templating import render_template
 
@@ -86,12 +87,12 @@ def _header(audit: Audit, first: str) -> list[str]:
 
 
 def _rows(audit: Audit, told: Sequence[Hypothesis]) -> list[list[str]]:
-    titles = {c.id: c.label.title for c in (*audit.contexts, *audit.responses)}
-    return [_row(h, titles, bool(audit.plan)) for h in told]
+    names = titles(audit)
+    return [_row(h, names, bool(audit.plan)) for h in told]
 
 
-def _row(h: Hypothesis, titles: dict[str, str], plan: bool) -> list[str]:
-    names = [_cut(titles[h.context], TITLE) if h.context else UNITS[h.view], _cut(titles[h.response], TITLE)]
+def _row(h: Hypothesis, called: dict[str, str], plan: bool) -> list[str]:
+    names = [_cut(called[h.context], TITLE) if h.context else UNITS[h.view], _cut(called[h.response], TITLE)]
     figures = [signed(h.test.d, 2), _q(h.test.q), number(h.test.noise)]
     planned = [signed(h.test.planned)] if plan else []
     return [*names, lean(h.test.delta.value), interval(h.test.delta), *planned, *figures]
