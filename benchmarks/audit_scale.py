@@ -213,7 +213,9 @@ def main() -> int:
     flags.add_argument("work", type=Path)
     flags.add_argument("--rows", type=numbers, default=list(ROWS), help="at 65,536 features, as 1000,3000")
     flags.add_argument("--features", type=numbers, default=list(FEATURES), help="at 10,000 pairs")
-    flags.add_argument("--limit", type=float, default=3600.0, help="processor seconds for one audit (default: %(default)s)")
+    flags.add_argument(
+        "--limit", type=float, default=3600.0, help="processor seconds for one audit (default: %(default)s)"
+    )
     flags.add_argument("--plot", type=Path, metavar="SVG")
     args = flags.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
