@@ -42,7 +42,9 @@ def test_nothing_is_loaded_and_nothing_goes_wrong(chrome: Browser, page: Path) -
     chrome.requests()
     chrome.console()
     chrome.open(page)
-    assert [url for url in chrome.requests() if not url.startswith(("data:", "chrome:"))] == [page.as_uri()]
+    assert [url for url in chrome.requests() if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))] == [
+        page.as_uri()
+    ]
     assert chrome.console() == []
 
 
