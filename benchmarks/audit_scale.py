@@ -5,7 +5,7 @@
 Evidence is synthetic (`benchmarks.synthetic_evidence`): rows from 1,000 to 260,000 at 65,536 features, then features from 4,096 up
 at 10,000 rows. What fires on a text is about the same at every dictionary size. Each evidence folder is removed when it has been
 measured. Finished measurements are kept in WORK/audit-scale.json and not made again; one that takes more processor
-time than `--limit` is stopped and left out. Wall times mean something on an idle machine only.
+time than `--limit` is stopped and left out. Exponents and plot are of processor time: a busy machine spoils the other.
 
 `peak` is the most physical memory held, pages of mapped files included, which the system may take back; `own` is the most without
 them. Standard output is canonical JSON, standard error a Markdown table.
@@ -112,7 +112,7 @@ def slope(points: list[tuple[float, float]]) -> float | None:
 
 
 #: what is plotted, and against what: field, title, unit
-COSTS = (("seconds", "time", "s"), ("peak", "peak memory", "MB"), ("own", "own memory", "MB"))
+COSTS = (("cpu", "processor time", "s"), ("peak", "peak memory", "MB"), ("own", "own memory", "MB"))
 AXES = (("rows", "pairs, 65,536 features"), ("features", "features, 10,000 pairs"))
 
 

@@ -37,8 +37,8 @@ def test_a_slow_audit_is_stopped_and_a_broken_one_is_told() -> None:
 def test_exponents_are_those_of_the_power_law() -> None:
     assert slope([(x, 3 * x**1.5) for x in (1, 10, 50)]) == pytest.approx(1.5)
     assert slope([(1, 1)]) is None
-    assert slopes(DONE)["rows"] == {"seconds": 1.0, "peak": 0.5, "own": 0.0}
-    assert slopes(DONE)["features"]["seconds"] is None
+    assert slopes(DONE)["rows"] == {"cpu": 1.0, "peak": 0.5, "own": 0.0}
+    assert slopes(DONE)["features"]["cpu"] is None
 
 
 def test_the_plot_is_an_image_of_every_point() -> None:
