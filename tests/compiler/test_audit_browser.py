@@ -54,6 +54,12 @@ def of_view(view: str) -> list[Any]:
     return [h for h in AUDIT.hypotheses if h.view == view and h.context]
 
 
+def words_of(h: Any) -> str:
+    """What a search reads."""
+    labels = [(c.id, c.label) for c in (AUDIT.context(h.context), AUDIT.response(h.response))]
+    return " ".join([h.id, *(" ".join([key, a.title, *a.terms, *a.imported]) for key, a in labels)]).lower()
+
+
 def test_nothing_is_loaded_and_nothing_goes_wrong(chrome: Browser, page: Path) -> None:
     """The page is the only thing asked for; every tab, card and drawer opens without a word in the console."""
     page.with_name("blank.html").write_text("<link rel=icon href=data:,>")
@@ -75,11 +81,13 @@ def test_nothing_is_loaded_and_nothing_goes_wrong(chrome: Browser, page: Path) -
 def test_search_narrows_the_table(opened: Browser) -> None:
     """Words of either name must all occur; the count says how many are left."""
     opened.script("document.getElementById('tab-prompt').click(); document.getElementById('passes').click();")
-    opened.script(QUERY, "COOKING bold")
-    names = opened.script(f"return {ROWS}.map(r => r.textContent.toLowerCase());")
-    assert names
-    assert all("cooking" in name and "bold" in name for name in names)
-    assert opened.script(COUNT) == f"{len(names)} of {len(of_view('prompt'))} hypotheses"
+    h = of_view("prompt")[0]
+    asked = [AUDIT.context(h.context).label.terms[0], AUDIT.response(h.response).label.terms[-1]]
+    opened.script(QUERY, f"{asked[0].upper()}  {asked[1]} ")
+    kept = {h.id for h in of_view("prompt") if all(word in words_of(h) for word in " ".join(asked).split())}
+    assert h.id in kept
+    assert set(opened.script(IDS)) == kept
+    assert opened.script(COUNT) == f"{len(kept)} of {len(of_view('prompt'))} hypotheses"
     opened.script(QUERY, "no such words anywhere")
     assert opened.script(COUNT).startswith("0 of")
 

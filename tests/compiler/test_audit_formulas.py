@@ -18,6 +18,7 @@ from tiltc.audit.feature_view import heard, project
 from tiltc.audit.graph import cofiring, communities
 from tiltc.audit.inside import Contexts, adjusted, contrast, halves, length_controlled, partition
 from tiltc.audit.intervals import bootstrap
+from tiltc.audit.planned import row_weights
 from tiltc.audit.prompt_view import prompt_view, retained, scores, select, take_moments
 from tiltc.audit.rows import read_rows
 from tiltc.audit.scale import Scale, scaled
@@ -281,3 +282,15 @@ def test_the_order_of_features_is_of_no_account(seed: int) -> None:
     one, other = cofiring(fired[:, varied], 0.01, 64), cofiring(fired[:, varied[shuffle]], 0.01, 64)
     pairs = lambda e, names: {frozenset(p) for p in zip(names[e.first].tolist(), names[e.second].tolist(), strict=True)}  # noqa: E731
     assert pairs(one, varied) == pairs(other, varied[shuffle])
+
+
+def test_a_plans_rows_weigh_what_the_first_step_gives_them() -> None:
+    """keep * w * 2 sigmoid(-o), and nothing for rows that the plan does not know (design section 7)."""
+    import pyarrow as pa
+
+    rows = read_rows(planted(60))  # type: ignore[arg-type]
+    ids = list(rows.row_ids[:3])
+    columns = {"row_id": ids, "keep": [True, True, False], "weight": [1.5, 1.0, 1.0], "margin_offset": [0.0, 2.0, 0.0]}
+    found = row_weights(pa.table(columns), rows)
+    assert found[:3] == pytest.approx([1.5, 2 / (1 + np.exp(2.0)), 0.0])
+    assert not found[3:].any()

@@ -9,6 +9,7 @@ import pytest
 from tests.compiler.audits import fabricated_audit
 from tests.compiler.golden_file import check_golden
 from tiltc.audit.summary import summary
+from tiltc.audit.titles import titles
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -34,3 +35,14 @@ def test_nothing_found_is_said() -> None:
     assert page.count("nothing to report") == 3
     assert page.count("not tested") == 3
     assert "none of the library's concepts" in page
+
+
+def test_clusters_of_one_title_are_told_apart() -> None:
+    """Titles that several clusters of a kind share carry a piece of the id; others stay as they are."""
+    audit = fabricated_audit(responses=60, contexts=60)
+    called = titles(audit)
+    for kind in ("g", "d", "k", "p"):
+        names = [name for key, name in called.items() if key.startswith(kind)]
+        assert len(set(names)) == len(names)
+    assert sum(called[r.id] != r.label.title for r in audit.responses) > 10
+    assert sum(called[r.id] == r.label.title for r in audit.responses) > 10

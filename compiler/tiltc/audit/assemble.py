@@ -39,8 +39,10 @@ def rows_id(prefix: str, row_ids: Sequence[str]) -> str:
 
 def strongest(family: Family, most: int) -> tuple[Ints, Ints]:
     """The tests that are reported, strongest first: half of them by delta_min among those that pass the filters, which is
-    the paper's default, and half by the evidence against chance."""
-    by_size = np.where(family.passes, family.delta_min, -1.0).ravel()
+    the paper's default, and half by the evidence against chance. Over the whole data set, which the paper does not rank,
+    the first half goes by delta at equal length: there most of what differs is that one side is longer."""
+    size = np.abs(family.at_equal_length) if family.whole else family.delta_min
+    by_size = np.where(family.passes, size, -1.0).ravel()
     by_score = np.abs(family.result.score).ravel()
     half = most // 2
     chosen = [*np.argsort(-by_size, kind="stable")[:half], *np.argsort(-by_score, kind="stable")[:half]]

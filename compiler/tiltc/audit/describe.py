@@ -168,7 +168,7 @@ def contexts(
         if not kept:
             continue
         rows = [member[view][i] for i in kept]
-        labels = context_labels(reader, rows)
+        labels = context_labels(reader, rows, view)
         xy = places(_thinned(profiles[view][kept]))
         for j, i in enumerate(kept):
             best = rows[j][np.argsort(-closeness[view][i][rows[j]], kind="stable")]
@@ -195,13 +195,17 @@ def _similarity(view: FeatureView, k: int) -> Array:
     return out
 
 
-def context_labels(reader: Reader, rows: Sequence[Ints]) -> list[Label]:
+def context_labels(reader: Reader, rows: Sequence[Ints], view: str) -> list[Label]:
+    """Contexts of prompts are named by their prompts; those of responses, which both responses make, by the responses."""
     place = np.full(reader.rows.n, -1, np.int64)
     place[reader.sample] = np.arange(len(reader.sample))
     docs = [place[r][place[r] >= 0] for r in rows]
     where = (np.repeat(np.arange(len(docs)), [len(d) for d in docs]), np.concatenate(docs))
     inside = sparse.csr_matrix((np.ones(len(where[0])), where), shape=(len(rows), len(reader.sample)))
-    terms = distinctive(reader.asked, inside)
+    if view == "prompt":
+        terms = distinctive(reader.asked, inside)
+    else:
+        terms = distinctive(reader.answers, sparse.csr_matrix(sparse.hstack([inside, inside])))
     near: list[tuple[Nearest, ...]] = nearest(inside.toarray().T, reader.topics())
     return [make_label(terms[j], near[j], (), ()) for j in range(len(rows))]
 

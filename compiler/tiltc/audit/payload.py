@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from tiltc.audit.model import Audit, ConceptEffect, Context, Example, Hypothesis, Label, Pair, ResponseCluster
 from tiltc.audit.snippet import pieces
+from tiltc.audit.titles import titles
 from tiltc.figures import printable
 from tiltc.plan import Interval
 
@@ -29,12 +30,13 @@ def script_json(value: object) -> str:
 
 
 def payload(audit: Audit) -> dict[str, Any]:
-    made = pieces(audit)
+    made, called = pieces(audit), titles(audit)
+    cluster: dict[str, Cell[Any]] = CLUSTER | {"title": lambda c: shown(called[c.id])}
     return {
         "plan": audit.plan is not None,
         "concepts": _table(CONCEPT, audit.concepts),
-        "responses": _table(CLUSTER | RESPONSE, audit.responses),
-        "contexts": _table(CLUSTER | CONTEXT, audit.contexts),
+        "responses": _table(cluster | RESPONSE, audit.responses),
+        "contexts": _table(cluster | CONTEXT, audit.contexts),
         "hypotheses": _table(HYPOTHESIS | {"examples": lambda h: _examples(h, audit.pairs)}, audit.hypotheses),
         "pairs": [[pair.row_id, *map(shown, (pair.prompt, pair.chosen, pair.rejected))] for pair in audit.pairs],
         "noise": [noise.model_dump() for noise in audit.noise],
@@ -95,7 +97,6 @@ CLUSTER: dict[str, Cell[Any]] = {
     "id": lambda c: c.id,
     "view": lambda c: c.view,
     "features": lambda c: c.features,
-    "title": lambda c: shown(c.label.title),
     "terms": lambda c: [shown(term) for term in c.label.terms],
     "snippets": lambda c: _snippets(c.label),
     "nearest": lambda c: [[shown(n.concept), *(_ends(n.auroc) or [])] for n in c.label.nearest],

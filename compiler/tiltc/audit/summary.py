@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tiltc.audit.model import Audit, ConceptEffect, Hypothesis, Noise
+from tiltc.audit.titles import titles
 from tiltc.figures import count, interval, number, one_line, share, short, signed, table
 from tiltc.templating import render_template
 
@@ -53,7 +54,7 @@ def _concept_row(concept: ConceptEffect) -> list[str]:
 
 
 def _whole(audit: Audit) -> dict[str, object]:
-    told = sorted((h for h in audit.hypotheses if h.context is None), key=_size)
+    told = sorted((h for h in audit.hypotheses if h.context is None), key=_beyond_length)
     noise = [n for n in audit.noise if n.whole]
     return _part("Over the whole data set", _header(audit, "unit"), _rows(audit, told[:TOP]), noise)
 
@@ -82,28 +83,32 @@ def tests(noise: Sequence[Noise]) -> str:
 
 def _header(audit: Audit, first: str) -> list[str]:
     planned = ["planned"] if audit.plan else []
-    return [first, "response", "leans to", "delta", *planned, "d", "q", "noise"]
+    return [first, "response", "leans to", "delta", "at equal length", *planned, "d", "q", "noise"]
 
 
 def _rows(audit: Audit, told: Sequence[Hypothesis]) -> list[list[str]]:
-    titles = {c.id: c.label.title for c in (*audit.contexts, *audit.responses)}
-    return [_row(h, titles, bool(audit.plan)) for h in told]
+    names = titles(audit)
+    return [_row(h, names, bool(audit.plan)) for h in told]
 
 
-def _row(h: Hypothesis, titles: dict[str, str], plan: bool) -> list[str]:
-    names = [_cut(titles[h.context], TITLE) if h.context else UNITS[h.view], _cut(titles[h.response], TITLE)]
+def _row(h: Hypothesis, called: dict[str, str], plan: bool) -> list[str]:
+    names = [_cut(called[h.context], TITLE) if h.context else UNITS[h.view], _cut(called[h.response], TITLE)]
     figures = [signed(h.test.d, 2), _q(h.test.q), number(h.test.noise)]
     planned = [signed(h.test.planned)] if plan else []
-    return [*names, lean(h.test.delta.value), interval(h.test.delta), *planned, *figures]
+    controlled = signed(h.test.delta_length.value if h.test.delta_length else None)
+    return [*names, lean(h.test.delta.value), interval(h.test.delta), controlled, *planned, *figures]
 
 
 def lean(value: float) -> str:
     return "chosen" if value > 0 else "rejected" if value < 0 else "neither"
 
 
-def _size(h: Hypothesis) -> tuple[float, str]:
-    """Statistics of the two views have different units, so they are compared by their evidence."""
-    return (-abs(h.test.z), h.id)
+def _beyond_length(h: Hypothesis) -> tuple[float, str]:
+    """By d at equal length: over everything, most of what differs is that one side is longer. In units of sd both views
+    compare."""
+    delta, controlled = h.test.delta.value, h.test.delta_length
+    remains = 1.0 if controlled is None or delta == 0 else controlled.value / delta
+    return (-abs(h.test.d * remains), h.id)
 
 
 def _q(value: float) -> str:

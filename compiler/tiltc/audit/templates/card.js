@@ -16,6 +16,7 @@ function cardHead(h) {
     el("p", { class: "eyebrow" }, h.where ? (h.view === "feature" ? "where the pair is about" : "when the prompt is about") : "over the whole data set"),
     h.where ? el("p", { class: "card-where" }, h.where.title) : null,
     el("h3", { id: "card-title", tabindex: "-1" }, el("span", { class: "lean " + lean(h.delta[0]) }, `chosen responses show ${more} of`), h.what.title),
+    DATA.plan && h.planned !== null ? el("p", { class: "remains" }, el("strong", null, remains(h)), ` with the plan: ${signed(h.delta[0])} today, then ${signed(h.planned)}`) : null,
     verbButtons(h.id), h.where && h.view === "feature" ? el("p", { class: "small quiet" }, "A context of this view is made of responses, so no gate can stand for it: the signal acts everywhere.") : null);
 }
 
@@ -30,8 +31,7 @@ function cardFigure(h) {
 function cardNumbers(h) {
   const [a, b] = [h.agrees ? "same sign" : "opposite signs", `smaller ${number(h.min)}`];
   const facts = [
-    ["Delta", `${signed(h.delta[0])} (${between(h.delta)}) ${UNIT[h.view]}`],
-    DATA.plan && ["With the plan", `${signed(h.planned)}${h.delta[0] ? `, ${share(h.planned / h.delta[0], 0)} remains` : ""}`],
+    [DATA.plan ? "Delta today" : "Delta", `${signed(h.delta[0])} (${between(h.delta)}) ${UNIT[h.view]}`],
     ["At equal length", h.length ? `${signed(h.length[0])} (${between(h.length)})` : "can't be estimated"],
     ["At equal difference", signed(h.difference)],
     ["d · z", `${signed(h.d, 2)} · ${signed(h.z, 1)}`], ["p · q", `${chance(h.p)} · ${chance(h.q)}`],

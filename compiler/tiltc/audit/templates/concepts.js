@@ -1,6 +1,6 @@
 const CONCEPT_SORTS = {
   concept: { name: "Concept", of: (c) => c.id },
-  effect: { name: "Effect, sd", of: (c) => -Math.abs(c.delta[0]) },
+  effect: { name: DATA.plan ? "Today, sd" : "Effect, sd", of: (c) => -Math.abs(c.delta[0]) },
   length: { name: "At equal length", of: (c) => (c.length ? -Math.abs(c.length[0]) : 0) },
   left: { name: "With the plan", of: (c) => -Math.abs(c.planned) },
   q: { name: "q", of: (c) => c.q },
@@ -40,9 +40,9 @@ function conceptRow(c) {
   const rates = c.chosen === null ? NONE : `${share(c.rejected)} → ${share(c.chosen)}`;
   return el("tr", { class: lean(c.delta[0]) }, el("th", { scope: "row" }, el("span", { class: "name" }, c.id), el("span", { class: "sub" }, c.about)),
     el("td", { class: "figure" }, intervalGlyph(c, CONCEPT_REACH, 220)),
-    el("td", { class: "n" }, el("span", { class: "amount" }, signed(c.delta[0])), el("span", { class: "ci" }, between(c.delta))),
-    el("td", { class: "n" }, c.length ? signed(c.length[0]) : NONE),
-    DATA.plan ? el("td", { class: "n" }, c.planned === null ? NONE : signed(c.planned)) : null,
-    el("td", { class: "n" }, chance(c.q)), el("td", { class: "n" }, rates), el("td", { class: "figure" }, rateGlyph(c)),
+    el("td", { class: "n k-delta" }, el("span", { class: DATA.plan ? null : "amount" }, signed(c.delta[0])), el("span", { class: "ci" }, between(c.delta))),
+    el("td", { class: "n k-length" }, c.length ? signed(c.length[0]) : NONE),
+    DATA.plan ? el("td", { class: "n k-left" }, c.planned === null ? NONE : [el("span", { class: `amount ${lean(c.planned)}` }, signed(c.planned)), el("span", { class: "ci" }, remains(c))]) : null,
+    el("td", { class: "n k-q" }, chance(c.q)), el("td", { class: "n k-rates" }, rates), el("td", { class: "figure k-dumbbell" }, rateGlyph(c)),
     el("td", { class: "choose" }, verbButtons(c.id)));
 }

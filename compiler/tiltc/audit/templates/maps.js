@@ -1,4 +1,4 @@
-const MAP = { width: 640, height: 330, edge: 26 };
+const EDGE = 26;
 
 /** Both maps of the tab: contexts and responses, or over the whole data set the responses of both views. */
 function drawMaps() {
@@ -18,18 +18,23 @@ const measure = (cluster) => (cluster.rows === undefined ? `${cluster.features.l
 
 function drawMap(host, clusters, name, side) {
   const other = side === "context" ? state.response : state.view === "whole" ? "" : state.context;
-  const biggest = Math.max(1, ...clusters.map(sized));
+  // one unit is one pixel, so that names keep their size on a phone
+  const width = Math.max(280, Math.min(720, host.clientWidth || 640));
+  const height = Math.max(230, Math.round(width * 0.52));
+  const biggest = clusters.reduce((size, cluster) => Math.max(size, sized(cluster)), 1);
+  const scale = Math.max(0.45, Math.min(1, Math.sqrt(90 / clusters.length))) * (width < 500 ? 0.8 : 1);
   const dots = clusters.map((cluster) => {
     const h = strongest(cluster, state.view, other);
-    return { cluster, h, x: MAP.edge + cluster.x * (MAP.width - 2 * MAP.edge), y: MAP.edge + (1 - cluster.y) * (MAP.height - 2 * MAP.edge),
-      r: 3 + 13 * Math.sqrt(sized(cluster) / biggest) * Math.min(1, Math.sqrt(60 / clusters.length) + 0.35) };
+    return { cluster, h, x: EDGE + cluster.x * (width - 2 * EDGE), y: EDGE + (1 - cluster.y) * (height - 2 * EDGE),
+      r: 2.5 + 13 * Math.sqrt(sized(cluster) / biggest) * scale };
   }).sort((a, b) => b.r - a.r);
-  const plot = svg("svg", { class: "map", viewBox: `0 0 ${MAP.width} ${MAP.height}`, role: "group", "aria-label": `${name}: a map of ${clusters.length}; arrow keys move, Enter selects` },
+  const plot = svg("svg", { class: "map", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `${name}: a map of ${clusters.length}; arrow keys move, Enter selects` },
     dots.map((dot) => mapDot(dot, side)), svg("g", { class: "map-names", "aria-hidden": "true" }));
   plot.addEventListener("keydown", (event) => walk(event, dots));
   host.replaceChildren(el("figcaption", null, name, " ", el("span", { class: "quiet" }, mapNote(clusters.length, side, other))), plot, mapTable(dots, name, side));
   if (dots[0]) dots[0].node.setAttribute("tabindex", "0");
   host.dots = dots;
+  host.wide = width;
   host.side = side;
   markMap(host);
 }
@@ -75,22 +80,23 @@ function markMap(host) {
     dot.node.classList.toggle("selected", chosen.includes(dot.cluster.id));
     dot.node.setAttribute("aria-pressed", String(state[host.side] === dot.cluster.id));
   }
-  nameDots(host.querySelector(".map-names"), host.dots, chosen);
+  nameDots(host.querySelector(".map-names"), host.dots, chosen, host.wide);
 }
 
-function nameDots(layer, dots, chosen) {
+function nameDots(layer, dots, chosen, width) {
+  const room = width < 500 ? 6 : 12;
   const taken = [];
   layer.replaceChildren();
   const first = [...dots].sort((a, b) => chosen.includes(b.cluster.id) - chosen.includes(a.cluster.id) || weight(b) - weight(a));
   for (const dot of first.slice(0, 120)) {
-    const text = cut(dot.cluster.title, 26);
+    const text = cut(dot.cluster.title, 30);
     const wide = text.length * 5.9 + 8;
-    const left = dot.x + wide / 2 > MAP.width ? MAP.width - wide : Math.max(0, dot.x - wide / 2);
+    const left = dot.x + wide / 2 > width ? width - wide : Math.max(0, dot.x - wide / 2);
     const box = [left, dot.y - dot.r - 16, left + wide, dot.y - dot.r - 2];
     const own = chosen.includes(dot.cluster.id);
     const hits = taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3]) ||
       dots.filter((d) => d !== dot && d.x > box[0] && d.x < box[2] && d.y > box[1] && d.y < box[3]).length > 1;
-    if ((hits || taken.length > 11 || box[1] < 0) && !own) continue;
+    if ((hits || taken.length >= room || box[1] < 0) && !own) continue;
     taken.push(box);
     layer.append(svg("text", { x: left + wide / 2, y: Math.max(11, box[3] - 3), "text-anchor": "middle", class: own ? "selected" : null }, text));
   }

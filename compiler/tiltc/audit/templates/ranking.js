@@ -35,20 +35,22 @@ function rankingHead() {
   const head = (key, name) => sortHead(name || RANKS[key].name, RANKS[key].title, rankKey() === key ? (state.up ? "ascending" : "descending") : "none",
     () => { go({ rank: key, up: rankKey() === key && !state.up }); byKey("ranking").querySelector(`[data-rank=${key}] button`).focus(); });
   const kept = (key, name) => Object.assign(head(key, name), { className: `n k-${key}` });
-  const cells = [["delta", "Delta"], ...(DATA.plan ? [["left", "With the plan"]] : []), ...keyed(), ["q"]]
+  const cells = [["delta", DATA.plan ? "Today" : "Delta"], ...(DATA.plan ? [["left", "With the plan"]] : []), ...keyed(), ["q"]]
     .map(([key, name]) => { const cell = kept(key, name); cell.dataset.rank = key; return cell; });
   const view = state.view === "whole" ? null : state.view;
   return el("thead", null, el("tr", null, el("th", { scope: "col" }, "Hypothesis"),
     el("th", { scope: "col", class: "figure" }, el("span", { class: "hidden" }, "Figure"), view ? glyphAxis(REACH[view + view]) : null), cells));
 }
 
+const remains = (h) => (h.delta[0] ? `${share(h.planned / h.delta[0], 0)} remains` : "");
+
 function rankingRow(h) {
   return el("tr", { class: `${lean(h.delta[0])}${h.q < 0.05 ? "" : " unclear"}`, "data-id": h.id, tabindex: "-1", "aria-selected": "false" },
     el("th", { scope: "row" }, el("span", { class: "name" }, cut(h.what.title, 90)), el("span", { class: "chosen-verb", "data-chosen": h.id }, verbOf(h.id) || ""),
-      el("span", { class: "sub" }, h.where ? ["where ", cut(h.where.title, 90), ` · ${count(h.rows)} rows`] : `${h.view === "feature" ? "share of features" : "shift in sd"} · ${h.what.features.length} features`)),
+      el("span", { class: "sub" }, h.where ? ["where ", cut(h.where.title, 90), ` (${count(h.rows)}\u00a0rows)`] : `${h.view === "feature" ? "share of features" : "shift in sd"} · ${h.what.features.length} features`)),
     el("td", { class: "figure" }, intervalGlyph(h, REACH[h.tab + h.view])),
-    el("td", { class: "n k-delta" }, el("span", { class: "amount" }, signed(h.delta[0])), el("span", { class: "ci" }, between(h.delta))),
-    DATA.plan ? el("td", { class: "n k-left" }, h.planned === null ? NONE : signed(h.planned)) : null,
+    el("td", { class: "n k-delta" }, el("span", { class: DATA.plan ? null : "amount" }, signed(h.delta[0])), el("span", { class: "ci" }, between(h.delta))),
+    DATA.plan ? el("td", { class: "n k-left" }, h.planned === null ? NONE : [el("span", { class: `amount ${lean(h.planned)}` }, signed(h.planned)), el("span", { class: "ci" }, remains(h))]) : null,
     keyed().map(([key]) => el("td", { class: "n k-key" }, RANKS[key].show(h))), el("td", { class: "n k-q" }, chance(h.q)));
 }
 

@@ -22,6 +22,7 @@ function drawView() {
     const own = tab.dataset.view === state.view;
     tab.setAttribute("aria-selected", String(own));
     tab.setAttribute("tabindex", own ? "0" : "-1");
+    if (own) tab.parentNode.scrollLeft = tab.offsetLeft - tab.parentNode.offsetLeft - 16;
     if (own) byKey("explore").setAttribute("aria-labelledby", tab.id);
   }
   byKey("overall").hidden = state.view !== "whole";
@@ -59,6 +60,8 @@ function watchControls() {
 watchControls();
 watchRanking();
 watchSpec();
+let width = innerWidth;
+addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawMaps(); } });
 addEventListener("popstate", restore);
 addEventListener("hashchange", restore);
 state = read(location.hash);
