@@ -18,8 +18,10 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +70,11 @@ def watched(command: list[str], limit: float) -> tuple[float, float, float, floa
     """
     began, own, peak = time.perf_counter(), 0.0, 0.0
     before = os.times()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        # a file: a pipe that nobody reads is full after 64 kB, and the process would wait without an end
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said) as process,
+    ):
         while process.poll() is None:
             held = memory(process.pid)
             own, peak = max(own, held.get("RssAnon", 0.0)), max(peak, held.get("VmHWM", 0.0))
@@ -79,9 +85,15 @@ def watched(command: list[str], limit: float) -> tuple[float, float, float, floa
             time.sleep(STEP)
         seconds, after = time.perf_counter() - began, os.times()
         if process.returncode:
-            raise RuntimeError(process.stderr.read() if process.stderr else "")
+            said.seek(0)
+            raise RuntimeError(f"{command} ended with {ending(process.returncode)}\n{said.read()}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return round(seconds, 2), round(cpu, 2), round(peak, 1), round(own, 1)
+
+
+def ending(code: int) -> str:
+    """An exit status in words: a process that runs out of memory says nothing itself."""
+    return f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"status {code}"
 
 
 def spent(pid: int) -> float:
@@ -140,12 +152,12 @@ def slopes(done: list[Measured]) -> dict[str, dict[str, float | None]]:
     return {axis: {k: v if v is None else round(v, 3) for k, v in values.items()} for axis, values in found.items()}
 
 
-PANEL, LEFT, TOP = (250, 170), 58, 34
+PANEL, LEFT, TOP = (250, 170), 84, 34
 
 
 def svg(done: list[Measured]) -> str:
     """A panel for each cost (across) and each axis (down), both logarithmic; its corner names the exponent."""
-    width, height = len(COSTS) * (PANEL[0] + LEFT) + 16, len(AXES) * (PANEL[1] + TOP + 42)
+    width, height = len(COSTS) * (PANEL[0] + LEFT) + 32, len(AXES) * (PANEL[1] + TOP + 42)
     parts = [panel(done, c, a) for c in range(len(COSTS)) for a in range(len(AXES))]
     style = "text{font:11px sans-serif;fill:#767676}.t{fill:#3b6ea5;font-weight:600}.g{stroke:#9994}.l{stroke:#3b6ea5;fill:none}"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'

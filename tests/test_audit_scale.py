@@ -34,6 +34,13 @@ def test_a_slow_audit_is_stopped_and_a_broken_one_is_told() -> None:
         watched([sys.executable, "-c", "raise SystemExit('no such thing')"], limit=60)
 
 
+def test_a_killed_audit_is_told_and_a_talkative_one_ends() -> None:
+    """What was killed for memory says nothing, so the signal is named; more than a pipe holds on standard error is no stop."""
+    with pytest.raises(RuntimeError, match="signal 9"):
+        watched([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], limit=60)
+    assert watched([sys.executable, "-c", "import sys; sys.stderr.write('x' * 200_000)"], limit=60) is not None
+
+
 def test_exponents_are_those_of_the_power_law() -> None:
     assert slope([(x, 3 * x**1.5) for x in (1, 10, 50)]) == pytest.approx(1.5)
     assert slope([(1, 1)]) is None
