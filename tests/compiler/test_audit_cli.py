@@ -56,6 +56,7 @@ def test_an_audit_is_a_function_of_its_evidence(evidence: Path, tmp_path: Path) 
         (("{}", "--set", "train.beta=1"), 2, "changes a spec"),
         (("{}", "--labeller", "http://127.0.0.1:9/v1"), 2, "--labeller-model"),
         (("{}", "--reference", "{}/none"), 2, "no file or folder"),
+        (("{}", "-o", "{}/manifest.json"), 2, "names a folder"),
         (("{}", "--against", "{}"), 1, "T520"),
         (("{}", "--labels", "{}/manifest.json"), 1, "T701"),
         (("{}/shards",), 1, "T501"),
@@ -64,7 +65,8 @@ def test_an_audit_is_a_function_of_its_evidence(evidence: Path, tmp_path: Path) 
 def test_wrong_calls(evidence: Path, tmp_path: Path, flags: tuple[str, ...], code: int, told: str) -> None:
     """Each gets one answer and the documented exit code, and nothing is written."""
     filled = [flag.format(evidence) for flag in flags]
-    got, out, err = called(*filled, "-o", tmp_path / "a", "--store", tmp_path / "store")
+    # a later `-o` of the case stands
+    got, out, err = called("-o", tmp_path / "a", "--store", tmp_path / "store", *filled)
     assert got == code
     assert told in out + err
     assert not (tmp_path / "a").exists()

@@ -11,9 +11,10 @@ import numpy as np
 from tiltc.audit.examples import Album, pick
 from tiltc.audit.families import Family
 from tiltc.audit.inside import Array, Ints
-from tiltc.audit.intervals import at_equal_length, bootstrap, interval
+from tiltc.audit.intervals import at_equal_length, bootstrap, brief, interval
 from tiltc.audit.model import Hypothesis, Test
 from tiltc.audit.scale import Scale
+from tiltc.fit import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,16 +80,16 @@ def _hypothesis(
     controlled = at_equal_length(family, *at).interval
     test = Test(
         delta=interval(delta, *ends),
-        delta_length=interval(controlled.value, controlled.low, controlled.high),
-        delta_difference=_brief(family.at_equal_difference[at]),
-        d=_brief(found.d[at]),
-        z=_brief(found.z[at]),
-        p=_brief(found.p[at]),
-        q=_brief(judged.q[at]),
-        delta_min=_brief(family.delta_min[at]),
+        delta_length=rounded(controlled),
+        delta_difference=brief(family.at_equal_difference[at]),
+        d=brief(found.d[at]),
+        z=brief(found.z[at]),
+        p=brief(found.p[at]),
+        q=brief(judged.q[at]),
+        delta_min=brief(family.delta_min[at]),
         agrees=bool(family.agrees[at]),
-        noise=_brief(judged.noise[i]),
-        planned=None if judged.planned is None else _brief(judged.planned[i]),
+        noise=brief(judged.noise[i]),
+        planned=None if judged.planned is None else brief(judged.planned[i]),
     )
     inside = family.contexts.member[at[0]].indices
     values = np.asarray(family.values[:, at[1]], dtype=np.float64)
@@ -100,8 +101,8 @@ def _hypothesis(
         context=context,
         response=named.response[response],
         rows=len(inside),
-        mean_inside=_brief(found.mean_in[at]),
-        mean_outside=_brief(found.mean_out[at]),
+        mean_inside=brief(found.mean_in[at]),
+        mean_outside=brief(found.mean_out[at]),
         test=test,
         passes=bool(family.passes[at]),
         examples=tuple(album.example(int(family.rows[r]), values[r], features) for r in rows),
@@ -111,7 +112,3 @@ def _hypothesis(
 def planned_deltas(family: Family, at: tuple[Ints, Ints], weight: Array) -> Array:
     """delta (h,) of the reported tests with rows weighted as the plan's first step does; `weight` is (n,)."""
     return family.measure(weight[family.rows]).delta[at]
-
-
-def _brief(value: float) -> float:
-    return float(f"{value:.6g}")

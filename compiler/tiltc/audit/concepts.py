@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tiltc import detectors
-from tiltc.audit.intervals import interval
+from tiltc.audit.intervals import brief
 from tiltc.audit.model import ConceptEffect
 from tiltc.audit.rows import Array, Bools, Ints, Rows
 from tiltc.derived import Derived
-from tiltc.plan import Interval
+from tiltc.fit import rounded
 from tiltc.readout import detector_readout
 from tiltc.stats import length_controlled_effect, mean_effect
 
@@ -102,21 +102,13 @@ def _effect(found: ConceptGaps, rows: Rows, i: int, q: Array, noise: Array, plan
     return ConceptEffect(
         name=name,
         about=found.definitions[name].concept.about,
-        effect=_rounded(effect.interval),
-        effect_length=_rounded(controlled.interval),
-        p=_brief(effect.p),
-        q=_brief(q[i]),
+        effect=rounded(effect.interval),
+        effect_length=rounded(controlled.interval),
+        p=brief(effect.p),
+        q=brief(q[i]),
         agrees=bool(gap[half].mean() * gap[~half].mean() > 0) if half.any() and not half.all() else False,
-        noise=_brief(noise[i]),
-        chosen_rate=None if rates[0] is None else _brief(rates[0]),
-        rejected_rate=None if rates[1] is None else _brief(rates[1]),
-        planned=None if planned is None else _brief(planned[i]),
+        noise=brief(noise[i]),
+        chosen_rate=None if rates[0] is None else brief(rates[0]),
+        rejected_rate=None if rates[1] is None else brief(rates[1]),
+        planned=None if planned is None else brief(planned[i]),
     )
-
-
-def _rounded(found: Interval) -> Interval:
-    return interval(found.value, found.low, found.high)
-
-
-def _brief(value: float) -> float:
-    return float(f"{value:.6g}")

@@ -14,6 +14,7 @@ from scipy import sparse
 from tiltc.audit.assemble import Named
 from tiltc.audit.concepts import ConceptGaps
 from tiltc.audit.feature_view import FeatureView
+from tiltc.audit.intervals import brief
 from tiltc.audit.layout2d import places
 from tiltc.audit.model import Context, Hypothesis, Label, Nearest, ResponseCluster, Snippet, View
 from tiltc.audit.names import Vocabulary, distinctive, library_presence, make_label, nearest, snippets
@@ -44,6 +45,13 @@ class Reader:
         """(g,) places among the usable rows."""
         return np.flatnonzero(self.rows.sample(READ))
 
+    @cached_property
+    def place(self) -> Ints:
+        """(n,) place in the sample of every usable row; -1 where it is not read."""
+        out = np.full(self.rows.n, -1, np.int64)
+        out[self.sample] = np.arange(len(self.sample))
+        return out
+
     def texts(self, column: str) -> list[str]:
         return cast("list[str]", self.evidence.table.column(column).take(self.rows.origin[self.sample]).to_pylist())
 
@@ -58,8 +66,7 @@ class Reader:
     def activity(self, groups: Sequence[Ints]) -> Floats:
         """(2 g, m) share of tokens, summed over a group's features: chosen, then rejected responses."""
         member = membership(list(groups), self.evidence.manifest.sae.features)
-        at = np.full(self.rows.n, -1, np.int64)
-        at[self.sample] = np.arange(len(self.sample))
+        at = self.place
         out = np.zeros((2 * len(self.sample), len(groups)), np.float32)
         for block in blocks(self.evidence, self.rows):
             inside = np.flatnonzero(at[block.to] >= 0)
@@ -116,7 +123,7 @@ def responses(
                 ResponseCluster(
                     id=names.response[i], view=cast("View", view), features=tuple(int(f) for f in groups[j]),
                     label=labels[j], x=float(xy[j, 0]), y=float(xy[j, 1]),
-                    chosen_share=_brief(shares[0][j]), rejected_share=_brief(shares[1][j]),
+                    chosen_share=brief(shares[0][j]), rejected_share=brief(shares[1][j]),
                 )
             )  # fmt: skip
     return tuple(out)
@@ -197,9 +204,7 @@ def _similarity(view: FeatureView, k: int) -> Array:
 
 def context_labels(reader: Reader, rows: Sequence[Ints], view: str) -> list[Label]:
     """Contexts of prompts are named by their prompts; those of responses, which both responses make, by the responses."""
-    place = np.full(reader.rows.n, -1, np.int64)
-    place[reader.sample] = np.arange(len(reader.sample))
-    docs = [place[r][place[r] >= 0] for r in rows]
+    docs = [at[at >= 0] for at in (reader.place[r] for r in rows)]
     where = (np.repeat(np.arange(len(docs)), [len(d) for d in docs]), np.concatenate(docs))
     inside = sparse.csr_matrix((np.ones(len(where[0])), where), shape=(len(rows), len(reader.sample)))
     if view == "prompt":
@@ -222,7 +227,3 @@ def _prompts(reader: Reader, best: Ints) -> tuple[str, ...]:
 def _thinned(profiles: np.ndarray, most: int = 4000) -> np.ndarray:
     """Every so many columns: a map needs no more."""
     return profiles[:, :: max(1, profiles.shape[1] // most)]
-
-
-def _brief(value: float) -> float:
-    return float(f"{value:.6g}")

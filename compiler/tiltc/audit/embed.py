@@ -24,24 +24,26 @@ def embed(sample: sparse.csr_matrix, mean: Array, sd: Array, components: int, se
     """
     rows, features = cast("tuple[int, int]", sample.shape)
     k = min(components, rows, features)
-    scaled = sparse.csr_matrix(sample.astype(np.float32) @ sparse.diags((1 / sd).astype(np.float32)))
-    shift = (mean / sd).astype(np.float32)
-    basis = _range(scaled, shift, min(k + EXTRA, rows, features), seed)
-    _, s, vt = np.linalg.svd(_back(scaled, shift, basis).T.astype(np.float64), full_matrices=False)
+    _, s, vt = _decomposed(sample, mean, sd, k, seed)
     return unit((s[:k, None] * vt[:k]).T.astype(np.float32))
 
 
 def row_embeddings(rows: sparse.csr_matrix, components: int, seed: int) -> Floats:
     """Unit embeddings (g, c) of rows (g, F) by the same decomposition, features standardised over these rows."""
-    g, features = cast("tuple[int, int]", rows.shape)
     mean = np.asarray(rows.mean(axis=0)).ravel()
     sd = np.sqrt(np.maximum(np.asarray(rows.multiply(rows).mean(axis=0)).ravel() - mean**2, 0))
     sd = np.where(sd > 1e-6, sd, np.inf)  # a feature that never changes tells no rows apart
+    u, s, _ = _decomposed(rows, mean, sd, components, seed)
+    return unit((u * s)[:, :components].astype(np.float32))
+
+
+def _decomposed(rows: sparse.csr_matrix, mean: Array, sd: Array, k: int, seed: int) -> tuple[Array, Array, Array]:
+    """U (g, c), S (c,), V^T (c, F) of the standardised rows; the first k of c are accurate."""
     scaled = sparse.csr_matrix(rows.astype(np.float32) @ sparse.diags((1 / sd).astype(np.float32)))
     shift = (mean / sd).astype(np.float32)
-    basis = _range(scaled, shift, min(components + EXTRA, g, features), seed)
-    u, s, _ = np.linalg.svd(_back(scaled, shift, basis).T.astype(np.float64), full_matrices=False)
-    return unit(((basis @ u) * s)[:, :components].astype(np.float32))
+    basis = _range(scaled, shift, min(k + EXTRA, *cast("tuple[int, int]", rows.shape)), seed)
+    u, s, vt = np.linalg.svd(_back(scaled, shift, basis).T.astype(np.float64), full_matrices=False)
+    return np.asarray(basis @ u, dtype=np.float64), s, vt
 
 
 def _range(z: sparse.csr_matrix, shift: Floats, size: int, seed: int) -> Floats:

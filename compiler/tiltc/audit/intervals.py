@@ -8,6 +8,7 @@ from scipy import sparse
 from tiltc.audit.families import Family
 from tiltc.audit.inside import Array, Ints
 from tiltc.audit.rows import Floats
+from tiltc.fit import rounded
 from tiltc.plan import Interval
 from tiltc.stats import Effect, adjusted_effect
 
@@ -63,5 +64,9 @@ def at_equal_length(family: Family, context: int, response: int) -> Effect:
 
 def interval(value: float, low: float, high: float) -> Interval:
     """At the precision that an audit is written with, and never without the value itself."""
-    numbers = (value, min(low, value), max(high, value))
-    return Interval(**{k: float(f"{v:.6g}") for k, v in zip(("value", "low", "high"), numbers, strict=True)})
+    return rounded(Interval(value=value, low=min(low, value), high=max(high, value)))
+
+
+def brief(value: float) -> float:
+    """The same for a single number."""
+    return float(f"{value:.6g}")

@@ -39,6 +39,11 @@ class Swaps:
     any: Array
 
 
+def adjusted_parts(p: Sequence[Array]) -> list[Array]:
+    """q over everything, in the parts that p came in."""
+    return np.split(benjamini_hochberg(np.concatenate(p)), np.cumsum([len(part) for part in p])[:-1])
+
+
 def swaps_for(families: Sequence[Family], scale: Scale) -> int:
     work = sum(float(f.values.size) * 3 for f in families)
     return int(max(FEWEST_SWAPS, min(scale.most_swaps, WORK / max(work, 1.0))))
@@ -62,8 +67,7 @@ def swap(
         results = [f.measure(sign[f.rows]) for f in families]
         extra = against_zero((concepts[0] * sign[sample][:, None]).astype(np.float32), concepts[1])
         out.concepts[round_] = np.abs(extra.delta).ravel()
-        p = [*(r.p.ravel() for r in results), extra.p.ravel()]
-        q = np.split(benjamini_hochberg(np.concatenate(p)), np.cumsum([len(part) for part in p])[:-1])
+        q = adjusted_parts([*(r.p.ravel() for r in results), extra.p.ravel()])
         for i, result in enumerate(results):
             out.z[i][round_] = np.abs(result.score).max(initial=0)
             out.delta[i][round_] = np.abs(result.delta).max(initial=0)

@@ -56,8 +56,13 @@ class Rows:
     def sample(self, most: int) -> Bools:
         """(n,) at most so many rows, evenly spaced: ids are hashes, so their order is as good as random."""
         keep = np.zeros(self.n, dtype=bool)
-        keep[np.unique(np.linspace(0, self.n - 1, min(most, self.n)).astype(np.int64))] = True
+        keep[spaced(self.n, most)] = True
         return keep
+
+
+def spaced(n: int, most: int) -> Ints:
+    """At most so many places of n, evenly spaced, first and last among them."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).astype(np.int64)) if n else np.zeros(0, np.int64)
 
 
 def read_rows(evidence: Evidence) -> Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -17,8 +17,9 @@ from tiltc.audit.examples import Album
 from tiltc.audit.families import Family, feature_families, prompt_families
 from tiltc.audit.feature_view import FeatureView, feature_view
 from tiltc.audit.inside import Array
+from tiltc.audit.intervals import brief
 from tiltc.audit.model import Audit, Design, Hypothesis, Noise, Settings
-from tiltc.audit.noise import ALPHA, Swaps, swap, swaps_for
+from tiltc.audit.noise import ALPHA, Swaps, adjusted_parts, swap, swaps_for
 from tiltc.audit.planned import row_weights
 from tiltc.audit.prompt_view import PromptView, prompt_view
 from tiltc.audit.rows import Rows, read_rows
@@ -26,7 +27,6 @@ from tiltc.audit.scale import Scale, scaled
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
 from tiltc.plan import DataPin
-from tiltc.stats import benjamini_hochberg
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -70,7 +70,7 @@ def _told(
     features: FeatureView, prompts: PromptView, families: list[Family], gaps: ConceptGaps,
 ) -> Audit:  # fmt: skip
     named = {"feature": _feature_names(features, rows), "prompt": _prompt_names(prompts)}
-    q = _adjusted([*(f.result.p.ravel() for f in families), concept_p(gaps)])
+    q = adjusted_parts([*(f.result.p.ravel() for f in families), concept_p(gaps)])
     top = [strongest(f, scale.reported) for f in families]
     count = swaps_for(families, scale)
     chance = swap(families, (gaps.gap, gaps.cluster), rows, gaps.sample, top, count, scale.seed)
@@ -104,11 +104,6 @@ def _told(
     )
 
 
-def _adjusted(p: Sequence[Array]) -> list[Array]:
-    """q over everything, in the parts that p came in."""
-    return np.split(benjamini_hochberg(np.concatenate(p)), np.cumsum([len(part) for part in p])[:-1])
-
-
 def _feature_names(view: FeatureView, rows: Rows) -> Named:
     ids = np.array(rows.row_ids, dtype=object)
     context = [rows_id("k", ids[view.label == k].tolist()) for k in range(len(view.clustering.centroids))]
@@ -129,12 +124,12 @@ def _noise(families: list[Family], q: list[Array], chance: Swaps) -> tuple[Noise
                 view=family.view,
                 whole=family.whole,
                 tests=len(q[i]),
-                largest_z_median=_brief(np.median(z)),
-                largest_z_95=_brief(np.quantile(z, 0.95)),
-                largest_delta_95=_brief(np.quantile(delta, 0.95)),
+                largest_z_median=brief(np.median(z)),
+                largest_z_95=brief(np.quantile(z, 0.95)),
+                largest_delta_95=brief(np.quantile(delta, 0.95)),
                 found=int((q[i] < ALPHA).sum()),
-                found_swapped=_brief(chance.found[i].mean()),
-                swaps_with_any=_brief((chance.found[i] > 0).mean()),
+                found_swapped=brief(chance.found[i].mean()),
+                swaps_with_any=brief((chance.found[i] > 0).mean()),
             )
         )
     return tuple(out)
@@ -160,7 +155,3 @@ def _settings(
         seed=scale.seed,
         **{name: getattr(scale, name) for name in shared},
     )
-
-
-def _brief(value: float) -> float:
-    return float(f"{value:.6g}")

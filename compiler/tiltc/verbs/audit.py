@@ -44,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc.audit.run import audit
 
+    if args.labeller and not args.labeller_model:
+        raise UsageError("`--labeller` needs `--labeller-model NAME`")
+    if args.output.exists() and not args.output.is_dir():
+        raise UsageError(f"`{args.output}` is a file: `-o` names a folder")
     spec_file, evidence, found = _opened(args)
     if evidence is None or found.failed:
         return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
@@ -68,8 +72,6 @@ def _titled(told: Audit, args: argparse.Namespace, err: TextIO, found: Diagnosti
 
     if not args.labeller:
         return told
-    if not args.labeller_model:
-        raise UsageError("`--labeller` needs `--labeller-model NAME`")
     labeller = Labeller(args.labeller, args.labeller_model, args.store.parent / "labels")
     items = [*told.responses, *told.contexts]
     labels, said = relabel(labeller, [item.label for item in items], lambda text: err.write(text + "\n"))
