@@ -6,15 +6,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from tiltc.choose import Decision, Solved
 from tiltc.forecast import forecast
 from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend
-from tiltc.planfile import sealed
+from tiltc.planfile import row_table, sealed
 from tiltc.solve import effective_sample
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tiltc.evidence import Manifest
     from tiltc.parse import SpecFile
 
@@ -94,13 +95,13 @@ def _rows(solved: Solved) -> pa.Table:
         if solved.keep.any()
         else solved.weight
     )
-    return pa.table(
+    return row_table(
         {
-            "row_id": pa.array(solved.checked.resolved.pairs.row_ids, pa.string()),
-            "keep": pa.array(solved.keep, pa.bool_()),
-            "weight": pa.array([_digits(w) for w in weight], pa.float64()),
-            "margin_offset": pa.array([_digits(o) for o in solved.offset], pa.float64()),
-            "reason": pa.array(_reasons(solved), pa.string()),
+            "row_id": solved.checked.resolved.pairs.row_ids,
+            "keep": solved.keep,
+            "weight": [_digits(w) for w in weight],
+            "margin_offset": [_digits(o) for o in solved.offset],
+            "reason": _reasons(solved),
         }
     )
 

@@ -1,7 +1,8 @@
 """The plan: what the compiler decided, in a form that is reviewed in a pull request and obeyed by the runtime.
 
 A plan is a folder of two files. `plan.json` is canonical (sorted keys, indented, no clock, host or absolute path) and
-carries a digest of itself. `rows.parquet` has one row per pair of the dataset, in its order (`ROW_COLUMNS`).
+carries a digest of itself. `rows.parquet` has one row per pair of the dataset, in its order (`ROW_COLUMNS`). Where the plan
+steers, its vectors are a third file, `tools.safetensors`.
 The field comments say which fields the runtime acts on; everything else is there for the reader.
 """
 
@@ -13,14 +14,20 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.spec import Budget, Concept, FileRef, HubRef, SaeRef, Train, Verify
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
-#: Columns of `rows.parquet`: name, pyarrow type, meaning.
+#: Columns of `rows.parquet`: name, pyarrow type, meaning. Masks hold for the policy and for the reference; prompts and
+#: steering for the policy alone, in training alone.
 ROW_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("row_id", "string", "content hash of the pair, see `evidence.py`"),
     ("keep", "bool", "false: the pair is dropped"),
     ("weight", "double", "multiplies the pair's loss; the mean over kept rows is 1"),
     ("margin_offset", "double", "added inside the sigmoid of the DPO loss, in logits"),
+    ("chosen_masked", "list<int32>", "tokens of the chosen response, counted from 0, that carry no loss; increasing"),
+    ("rejected_masked", "list<int32>", "the same of the rejected response"),
+    ("chosen_prompt", "int32", "number of the `prompts` that the policy reads the chosen response under; -1: none"),
+    ("chosen_steered", "list<int32>", "numbers of the `steering` under which the policy reads the chosen response"),
+    ("rejected_steered", "list<int32>", "the same of the rejected response"),
     ("reason", "string", "which actions touched the row, empty when none did"),
 )
 
@@ -70,6 +77,8 @@ class Pins(Frozen):
     contrasts: dict[str, str] = {}
     #: digest of rows.parquet's contents (not its bytes): see `planfile.rows_digest`
     rows: str
+    #: digest of tools.safetensors' contents (not its bytes); empty without one: see `evidence.weights`
+    tools: str = ""
 
 
 class Interval(Frozen):
@@ -145,13 +154,28 @@ class PlanConcept(Frozen):
     contrast: str | None = None
 
 
+class Steering(Frozen):
+    """A vector added to the residual stream while the policy reads some rows, from the last user turn on.
+
+    The vector is the tensor `key` of `tools.safetensors`, float32 (width,); `size` of it is added to the output of
+    decoder layer `layer`, counted from 0.
+    """
+
+    concept: str
+    tool: Literal["direction", "probe"]
+    key: str
+    layer: int
+    #: multiples of the vector, signed: a direction's length is the mean difference with and without the concept
+    size: float
+
+
 class Action(Frozen):
     """One intervention, with the reason. The runtime reads only rows.parquet; this block is for the reviewer."""
 
-    mechanism: Literal["filter", "reweight", "reward"]
+    mechanism: Literal["filter", "reweight", "reward", "tokens", "steer", "inoculate"]
     signal: str
     concept: str
-    #: tilt coefficient in logits per sd of gap (reward, reweight); rows dropped for it (filter)
+    #: tilt coefficient in logits per sd of gap (reward, reweight, residual steer and inoculate); rows touched otherwise
     strength: float
     rows_touched: int
     because: str
@@ -222,7 +246,7 @@ class Allowed(Frozen):
 class Plan(Frozen):
     """`plan.json`."""
 
-    plan_version: Literal[2] = 2
+    plan_version: Literal[3] = 3
     compiler: str
     name: str
     #: the runtime acts on: model, sae, data, train, verify, pins, and rows.parquet
@@ -236,6 +260,9 @@ class Plan(Frozen):
     overrides: dict[str, Any] = {}
     concepts: tuple[PlanConcept, ...]
     discovered: tuple[Discovered, ...] = ()
+    #: instructions added at the end of the last user turn, and vectors: what rows.parquet counts from 0
+    prompts: tuple[str, ...] = ()
+    steering: tuple[Steering, ...] = ()
     actions: tuple[Action, ...]
     forecast: tuple[ForecastRow, ...]
     spend: Spend

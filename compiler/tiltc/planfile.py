@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,31 @@ def rows_schema() -> pa.Schema:
     """The schema of `rows.parquet`: `plan.ROW_COLUMNS`, no nulls."""
     import pyarrow as pa
 
-    types = {"string": pa.string(), "bool": pa.bool_(), "double": pa.float64()}
+    types = {
+        "string": pa.string(), "bool": pa.bool_(), "double": pa.float64(), "int32": pa.int32(),
+        "list<int32>": pa.list_(pa.field("element", pa.int32(), nullable=False)),
+    }  # fmt: skip
     return pa.schema([pa.field(name, types[kind], nullable=False) for name, kind, _ in ROW_COLUMNS])
+
+
+#: what a column holds where a plan asks for nothing; `row_id` and `keep` are always decided
+NEUTRAL: dict[str, Any] = {
+    "weight": 1.0, "margin_offset": 0.0, "chosen_masked": [], "rejected_masked": [], "chosen_prompt": -1,
+    "chosen_steered": [], "rejected_steered": [], "reason": "",
+}  # fmt: skip
+
+
+def row_table(columns: Mapping[str, Any]) -> pa.Table:
+    """`rows.parquet` from some of its columns, the others neutral.
+
+    Raises:
+        pyarrow.ArrowException: for a column of the wrong type or length.
+    """
+    import pyarrow as pa
+
+    schema, n = rows_schema(), len(columns["row_id"])
+    filled = {name: columns.get(name, [NEUTRAL[name]] * n if name in NEUTRAL else None) for name in schema.names}
+    return pa.table({name: pa.array(filled[name], schema.field(name).type) for name in schema.names}, schema)
 
 
 def rows_digest(table: pa.Table) -> str:

@@ -74,6 +74,9 @@ class Concept(Closed):
     at_least: int = Field(default=1, ge=1, description="matches needed for the concept to count as present")
     reads: Literal["response", "prompt"] = "response"
     parents: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = Field(
+        default=(), description="ways to ask a model for the concept: what `with: inoculate` adds to the user's turn"
+    )
     meta: dict[str, Any] | None = None
 
     @property
@@ -93,8 +96,11 @@ DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "
 
 #: How a signal is carried out. `auto` lets the compiler choose and say why.
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
-#: What scores a response for the gap: the SAE group, or the concept's own detector.
-Readout = Literal["sae", "detector"]
+#: What scores a response for the gap: the SAE group, a difference of means or linear probe on the mean residual, or the
+#: concept's own detector.
+Readout = Literal["sae", "direction", "probe", "detector"]
+Unit = Literal["token", "word", "span"]
+Form = Literal["residual", "forward"]
 
 
 class _Signal(Closed):
@@ -109,17 +115,36 @@ class _Signal(Closed):
         return str(getattr(self, self.verb))
 
 
-class Suppress(_Signal):
-    """Take the concept out of what the data teaches."""
+class _Change(_Signal):
+    """What suppress and amplify share: how the change is carried out."""
 
-    suppress: str
     with_: Mechanism = Field(default="auto", alias="with")
-    to: Share = Field(default=0.0, description="share of today's signal that may remain")
-    within: Share = Field(default=0.05, description="tolerance, as a share of today's signal")
-    readout: Readout | None = None
     strength: Number | None = Field(
         default=None, ge=0, description="override the solved strength (logits per sd of gap); the verb gives the sign"
     )
+    unit: Unit | None = Field(
+        default=None, description="`with: tokens`: what is masked around a match; word by default"
+    )
+    form: Form | None = Field(
+        default=None,
+        description="`with: steer` and `inoculate`: residual (an offset from the frozen model's likelihoods, the default)"
+        " or forward (the policy itself is steered or prompted in training)",
+    )
+    size: Number | None = Field(
+        default=None, gt=0, description="`with: steer`: multiples of the direction that are added; 1 by default"
+    )
+    fraction: Share | None = Field(
+        default=None, description="`form: forward`: share of the pairs, those with the largest gap; by default 5%"
+    )
+
+
+class Suppress(_Change):
+    """Take the concept out of what the data teaches."""
+
+    suppress: str
+    to: Share = Field(default=0.0, description="share of today's signal that may remain")
+    within: Share = Field(default=0.05, description="tolerance, as a share of today's signal")
+    readout: Readout | None = None
 
 
 class Keep(_Signal):
@@ -146,11 +171,10 @@ class Target(Closed):
     sd: float | None = Field(default=None, ge=0)
 
 
-class Amplify(_Signal):
+class Amplify(_Change):
     """Make the data teach more of the concept."""
 
     amplify: str
-    with_: Mechanism = Field(default="auto", alias="with")
     to: Annotated[
         Target,
         BeforeValidator(
@@ -159,7 +183,6 @@ class Amplify(_Signal):
     ] = Target(times=2.0)
     within: Share = 0.05
     readout: Readout | None = None
-    strength: Number | None = Field(default=None, ge=0)
 
 
 Signal = Suppress | Keep | Amplify

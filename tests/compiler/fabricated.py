@@ -24,7 +24,7 @@ from tiltc.plan import (
     SaePin,
     Spend,
 )
-from tiltc.planfile import sealed
+from tiltc.planfile import row_table, sealed
 from tiltc.spec import Budget, Concept, Lora, Train, Verify
 
 if TYPE_CHECKING:
@@ -163,11 +163,9 @@ def row_ids(n: int = PAIRS) -> list[str]:
 
 def rows(offset: float = 1.0, n: int = PAIRS, drop: int = 6, seed: int = 0) -> pa.Table:
     """A `rows.parquet`: 60% of the pairs with an offset around `offset`, the first `drop` dropped."""
-    import pyarrow as pa
-
     draw = random.Random(seed)
     offsets = [round(offset * draw.gauss(0.8, 0.3), 6) if draw.random() < 0.6 else 0.0 for _ in range(n)]
-    return pa.table(
+    return row_table(
         {
             "row_id": row_ids(n),
             "keep": [i >= drop for i in range(n)],

@@ -16,7 +16,7 @@ from tests.compiler.test_show import tiltc
 from tiltc.datafile import read_data, write_data
 from tiltc.pairs import ids_digest, normalise
 from tiltc.plan import DataPin
-from tiltc.planfile import sealed, write_plan
+from tiltc.planfile import row_table, sealed, write_plan
 from tiltc.spec import FileRef
 
 ROWS: list[dict[str, Any]] = [
@@ -40,7 +40,7 @@ def plan_for(rows: list[dict[str, Any]], data: object, folder: Path) -> Path:
     ids = [pair.row_id for pair in pairs]
     columns = {"row_id": ids, "keep": KEEP, "weight": WEIGHT, "margin_offset": OFFSET, "reason": [""] * 4}
     pins = fabricated.pins().model_copy(update={"data": DataPin(name="pairs", digest=ids_digest(ids), rows=len(ids))})
-    table = pa.table(columns)
+    table = row_table(columns)
     write_plan(sealed(fabricated.plan(data=data, pins=pins), table), table, folder / "plan")
     return folder / "plan"
 

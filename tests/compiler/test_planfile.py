@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.compiler import fabricated
-from tiltc.planfile import PLAN_FILE, ROWS_FILE, read_plan, rows_digest, rows_schema, write_plan
+from tiltc.plan import PLAN_VERSION
+from tiltc.planfile import PLAN_FILE, ROWS_FILE, read_plan, row_table, rows_digest, rows_schema, write_plan
 
 EDITS = [("train", "beta", 0.2), ("pins", "template", "x"), ("verify", "seed", 1)]
 
@@ -22,7 +23,7 @@ def rows(**columns: list[Any]) -> pa.Table:
         "margin_offset": [0.0, 0.1, -0.3],
         "reason": ["", "filter", "reward"],
     }
-    return pa.table(default | columns, schema=rows_schema())
+    return row_table(default | columns)
 
 
 @pytest.fixture
@@ -128,11 +129,11 @@ def test_a_file_cut_anywhere_is_a_finding(folder: Path) -> None:
 
 def test_a_plan_of_a_later_version_is_named_as_such(folder: Path) -> None:
     """Not 'invalid': the finding says which version it is."""
-    plan = json.loads((folder / PLAN_FILE).read_text()) | {"plan_version": 3}
+    plan = json.loads((folder / PLAN_FILE).read_text()) | {"plan_version": PLAN_VERSION + 1}
     (folder / PLAN_FILE).write_text(json.dumps(plan))
     _, found = read_plan(folder)
     assert [d.code for d in found] == ["T520"]
-    assert "version 3" in next(iter(found)).primary.text
+    assert f"version {PLAN_VERSION + 1}" in next(iter(found)).primary.text
 
 
 def test_a_plan_of_an_earlier_version_is_named_as_such(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tiltc.audit.families import against_zero
 from tiltc.stats import (
     auroc,
     benjamini_hochberg,
@@ -15,6 +18,7 @@ from tiltc.stats import (
     halves,
     length_controlled_effect,
     mean_effect,
+    score_z,
 )
 
 
@@ -107,3 +111,30 @@ def test_rows_of_one_prompt_stay_in_one_half() -> None:
     assert all(len(set(half[groups == g])) == 1 for g in groups)
     assert 0.3 < half.mean() < 0.7
     assert clusters(groups).max() == 99
+
+
+def test_the_test_of_a_mean_is_a_score_test() -> None:
+    """p is from the clusters' sums over the root of their squares: variance about zero, as label exchange has it."""
+    rng = np.random.default_rng(8)
+    values, cluster = rng.normal(size=90) + 0.1, np.repeat(np.arange(30), 3)
+    sums = values.reshape(30, 3).sum(1)
+    z = abs(sums.sum()) / np.sqrt((sums**2).sum())
+    assert mean_effect(values, cluster).p == pytest.approx(2 * (1 - NormalDist().cdf(z)))
+    assert mean_effect(np.zeros(5), np.arange(5)).p == 1
+    assert mean_effect(np.ones(5), np.zeros(5, dtype=np.int64)).p > 0.3, "one prompt is no evidence"
+
+
+def test_rare_rows_that_agree_by_chance_are_not_certain() -> None:
+    """Five rows of one sign among a thousand that are zero: two flips in 32, whatever their spread."""
+    values = np.zeros(1000)
+    values[:5] = [1.0, 1.01, 0.99, 1.0, 1.0]
+    assert mean_effect(values, np.arange(1000)).p > 0.02
+
+
+def test_the_test_of_a_mean_equals_the_audits() -> None:
+    """One test of a whole data set, in compile and in audit."""
+    rng = np.random.default_rng(9)
+    values, cluster = rng.normal(size=(60, 4)), rng.integers(0, 20, 60)
+    cluster = np.unique(cluster, return_inverse=True)[1]
+    found = against_zero(values.astype(np.float32), cluster).score[0]
+    np.testing.assert_allclose([score_z(v, cluster) for v in values.T], found, rtol=1e-5)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tests.runtime.tiny import tiny_data_file, tiny_model_folder
 from tiltc.plan import Pins, Plan, SaePin, Spend
-from tiltc.planfile import rows_schema, write_plan
+from tiltc.planfile import row_table, write_plan
 from tiltc.spec import Budget, Lora, Train, Verify
 from tiltc_runtime.loading import load_tokenizer, model_pin, template_digest
 from tiltc_runtime.pairs import load_pairs
@@ -38,7 +38,7 @@ def tiny_rows(world: Path, **columns: list[Any]) -> pa.Table:
         "margin_offset": [0.3 * (i % 5 - 2) for i in range(n)],
         "reason": [""] * n,
     }
-    return pa.table(default | columns, schema=rows_schema())
+    return row_table(default | columns)
 
 
 def tiny_plan(world: Path, folder: Path, *, rows: pa.Table | None = None, train: Train = TRAIN, **pins: Any) -> Plan:
