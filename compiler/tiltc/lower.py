@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tiltc.choose import Decision, Solved
+from tiltc.choose import Solved
 from tiltc.forecast import forecast
 from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend
 from tiltc.planfile import row_table, sealed
+from tiltc.protocols import Decision
 from tiltc.solve import effective_sample
 
 if TYPE_CHECKING:
@@ -101,9 +102,21 @@ def _rows(solved: Solved) -> pa.Table:
             "keep": solved.keep,
             "weight": [_digits(w) for w in weight],
             "margin_offset": [_digits(o) for o in solved.offset],
+            **_masks(solved),
             "reason": _reasons(solved),
         }
     )
+
+
+def _masks(solved: Solved) -> dict[str, list[list[int]]]:
+    masking = solved.checked.resolved.masking
+    if masking is None:
+        return {}
+    sides = {"chosen_masked": masking.chosen, "rejected_masked": masking.rejected}
+    return {
+        name: [tokens.tolist() if on else [] for tokens, on in zip(side, solved.masked, strict=True)]
+        for name, side in sides.items()
+    }
 
 
 def _reasons(solved: Solved) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc.plan import Discovered, PlanConcept, Verb, gated
-from tiltc.spec import Amplify, Keep, Suppress
+from tiltc.spec import Amplify, Keep, Suppress, Unit
 
 Array = npt.NDArray[np.float64]
 
@@ -44,6 +44,8 @@ class Measured:
     plan: PlanConcept
     gap: Array
     present: npt.NDArray[np.bool_] | None = None
+    #: the vector of a `direction` or `probe` readout, of unit length
+    vector: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,33 @@ class ResolvedSignal:
 
 
 @dataclass(frozen=True)
+class TokenMask:
+    """One signal's mask: the token score from which on it hides, on which rows (n,), and the share of all tokens."""
+
+    index: int
+    threshold: float
+    unit: Unit
+    rows: npt.NDArray[np.bool_]
+    share: float
+
+
+@dataclass(frozen=True)
+class Masking:
+    """All token masks of a spec, and the gaps of all concepts with every mask in place."""
+
+    masks: tuple[TokenMask, ...]
+    #: per pair, the numbers of the response's masked tokens
+    chosen: tuple[npt.NDArray[np.int64], ...]
+    rejected: tuple[npt.NDArray[np.int64], ...]
+    #: (n,) pairs that have a masked token
+    touched: npt.NDArray[np.bool_]
+    #: concept -> (n,) gap
+    after: dict[str, Array]
+    #: (n, groups)
+    discovered: Array
+
+
+@dataclass(frozen=True)
 class ResolvedSpec:
     """All names of a spec as evidence. `library` are concepts nobody named, measured for collateral."""
 
@@ -79,6 +108,16 @@ class ResolvedSpec:
     discovered: tuple[Discovered, ...]
     #: (n, groups) gaps of the discovered groups
     discovered_gaps: Array
+    #: None unless a signal masks tokens
+    masking: Masking | None = None
+
+    def gap_masked(self, signal: ResolvedSignal) -> Array:
+        """(n,) a signal's gaps once all token masks are in place."""
+        if self.masking is None:
+            return signal.gap
+        after = self.masking.after[signal.concept.plan.name]
+        opened = None if signal.gate is None else signal.gate.present
+        return after if opened is None else np.where(opened, after, 0.0)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class Solution:
     certificate: tuple[int, ...] = ()
     #: least total relative violation, when infeasible
     shortfall: float = 0.0
+    #: (n,) rows whose token masks are put in place, for `mask`
+    masked: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,13 @@ def drop(problem: Problem, budget: float) -> Solution:
     if result.x is None:
         shortfall, clash = feasibility(problem, None)
         return Solution(np.zeros(c), keep, False, clash or tuple(range(c)), shortfall)
-    keep[candidates] = _round(problem, candidates, result.x)
+
+    def cost(tried: Array) -> tuple[float, float]:
+        factor = np.zeros(n)
+        factor[candidates] = tried
+        return float(problem.excess(factor).sum().round(12)), float(-tried.sum())
+
+    keep[candidates] = _whole(result.x, cost)
     spent = float((problem.base > 0).sum() - keep[candidates].sum())
     if spent > budget * n + 1e-9:
         return Solution(np.zeros(c), keep, False, tuple(range(c)), spent / n)
@@ -281,19 +289,59 @@ def drop(problem: Problem, budget: float) -> Solution:
     return Solution(np.zeros(c), keep, met, () if met else tuple(range(c)))
 
 
-def _round(problem: Problem, candidates: npt.NDArray[np.int64], relaxed: Array) -> Array:
+def _whole(relaxed: Array, cost: Callable[[Array], tuple[float, float]]) -> Array:
+    """The few fractional entries of a linear program's solution rounded in the cheapest way."""
     whole = np.round(relaxed)
     fractional = np.flatnonzero(np.abs(relaxed - whole) > 1e-9)[:10]
     best, best_cost = whole, (np.inf, np.inf)
     for choice in range(2 ** len(fractional)):
         tried = whole.copy()
         tried[fractional] = [(choice >> bit) & 1 for bit in range(len(fractional))]
-        factor = np.zeros(len(problem.base))
-        factor[candidates] = tried
-        cost = (float(problem.excess(factor).sum().round(12)), float(-tried.sum()))
-        if cost < best_cost:
-            best, best_cost = tried, cost
+        if (tried_cost := cost(tried)) < best_cost:
+            best, best_cost = tried, tried_cost
     return best
+
+
+def mask(problem: Problem, after: Array, touched: Bools, *, every: bool) -> Solution:
+    """Solve for `tokens`: which rows get their token masks.
+
+    Args:
+        after: (n, c) gaps with the masks in place.
+        touched: (n,) rows that have something to mask.
+        every: mask them all; otherwise the fewest that meet the constraints.
+
+    Masking row i moves g_c by b_i (after_ic - before_ic) / N. With `every` False this is `filter`'s linear program with
+    other columns.
+    """
+    n, c = problem.gaps.shape
+    neutral, change = np.ones(n), after - problem.gaps
+    chosen = touched.copy()
+    if not every:
+        rows = np.flatnonzero(touched & (problem.base > 0) & (change != 0).any(axis=1))
+        a = (change[rows] * problem.base[rows, None]).T / n
+        today = problem.signal(neutral)
+        result = linprog(
+            np.ones(len(rows)),
+            A_ub=np.vstack([a, -a]),
+            b_ub=np.concatenate(
+                [problem.target + problem.tolerance - today, problem.tolerance - problem.target + today]
+            ),
+            bounds=(0, 1),
+            method="highs-ds",
+        )
+        if result.x is None:
+            return Solution(np.zeros(c), neutral, False, tuple(range(c)))
+        chosen = np.zeros(n, dtype=bool)
+
+        def cost(tried: Array) -> tuple[float, float]:
+            outside = np.maximum(np.abs(today + a @ tried - problem.target) - problem.tolerance, 0.0)
+            return float(outside.sum().round(12)), float(tried.sum())
+
+        chosen[rows] = _whole(result.x, cost) > 0
+    moved = Problem(np.where(chosen[:, None], after, problem.gaps), problem.base, problem.target, problem.tolerance)
+    outside = moved.excess(neutral)
+    bad = tuple(int(i) for i in np.flatnonzero(outside > 1e-6 * problem.scale))
+    return Solution(np.zeros(c), neutral, not bad, bad, float((outside / problem.scale).sum()) if bad else 0.0, chosen)
 
 
 def effective_sample(factor: Array, base: Array) -> float:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TextIO
 
 from tiltc.canonical import canonical_json, digest
+from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import Manifest, ShardPin
+from tiltc.evidence import Manifest, ShardPin, open_evidence
 from tiltc.parse import SpecFile
+from tiltc.resolve.tools import needed
 from tiltc_runtime.activations import Reader
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
@@ -26,6 +28,7 @@ from tiltc_runtime.meter import Meter
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
+from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
 
 
@@ -35,6 +38,7 @@ def harvest(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    cache: Path | None = None,
     err: TextIO | None = None,
 ) -> tuple[Path | None, Diagnostics]:
     """Harvest the evidence that a spec needs and that `store` does not have yet.
@@ -43,6 +47,7 @@ def harvest(
         store: a folder of evidence folders, one per (model, SAE, template, truncation, rows).
         device: cuda when there is one, else cpu.
         dtype: of the forward pass; float32 on CPU, bfloat16 on CUDA by default.
+        cache: where what follows from the evidence is kept, shared with `compile`; None keeps nothing.
         err: where progress goes; None is silent.
 
     Returns:
@@ -54,6 +59,7 @@ def harvest(
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
             _complete(inputs, folder, err)
+            _second_pass(inputs, spec_file, folder, cache, err)
         return folder, found
     except Refused as refused:
         found.extend(refused.diagnostics)
@@ -81,6 +87,17 @@ def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> None:
     for key, examples in sorted(missing.items()):
         _say(err, f"harvest: contrast set {key[:12]}, {len(examples)} texts")
         write_contrast(inputs, folder / "contrast" / key, examples)
+
+
+def _second_pass(inputs: Inputs, spec_file: SpecFile, folder: Path, cache: Path | None, err: TextIO | None) -> None:
+    """Read single tokens with what the first pass has shown to be worth reading."""
+    evidence, found = open_evidence(folder, verify=False)
+    if evidence is None:
+        raise Refused(found)
+    derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
+    tools = needed(spec_file, evidence, derived)
+    if tools:
+        score_tokens(inputs, folder, tools, err)
 
 
 def _whole_evidence(folder: Path) -> bool:

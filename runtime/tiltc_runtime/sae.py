@@ -112,6 +112,14 @@ class Sae(torch.nn.Module):
         pre = self.preactivations(x.reshape(-1, x.shape[-1]))
         return torch.where(pre > self.threshold, pre, 0.0).reshape(*shape, -1)
 
+    def activations_of(self, x: Tensor, features: Tensor) -> Tensor:
+        """(n, d) residuals -> (n, k) float32 activations of `features` (k,), the others not computed where possible."""
+        if self.whole is not None:
+            return self.encode(x)[:, features]
+        x = x.float() - self.b_dec if self.config.apply_b_dec_to_input else x.float()
+        pre = torch.addmm(self.b_enc[features], x, self.W_enc[:, features])
+        return torch.where(pre > self.threshold[features], pre, 0.0)
+
     def decode(self, activations: Tensor) -> Tensor:
         """(..., F) -> (..., d) float32. Where sae-lens normalises at run time, call it right after `encode`."""
         if self.whole is not None:

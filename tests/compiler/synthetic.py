@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,14 @@ class SyntheticEvidence:
     ok: np.ndarray
     matrices: dict[str, sparse.csr_matrix]
     pooled: dict[str, np.ndarray]
+    #: tool -> its token scores
+    read: dict[str, Any] = field(default_factory=dict)
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
-        return self.matrices[span]
+        return self.matrices.get(f"{span}.{kind}", self.matrices[span])
+
+    def tokens(self, key: str) -> Any:
+        return self.read.get(key)
 
     def residuals(self, side: str) -> np.ndarray:
         return self.pooled[side]

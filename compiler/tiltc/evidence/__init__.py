@@ -15,11 +15,13 @@ from tiltc.evidence.layout import (
 )
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.token_scores import SIDES, TokenScores, TokenTool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
 __all__ = [
     "CONTRAST_SCHEMA",
     "ROW_SCHEMA",
+    "SIDES",
     "SPANS",
     "ContrastManifest",
     "ContrastSet",
@@ -29,6 +31,8 @@ __all__ = [
     "Reconstruction",
     "Shard",
     "ShardPin",
+    "TokenScores",
+    "TokenTool",
     "adapted_digest",
     "answers",
     "contrast_digest",
@@ -38,5 +42,6 @@ __all__ = [
     "local_path",
     "open_evidence",
     "read_examples",
+    "token_scores",
     "weights_digest",
 ]

@@ -36,6 +36,7 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
         _check_contrasts(folder, found)
+        _check_tokens(folder, found)
     return (None if found.failed else evidence), found
 
 
@@ -105,6 +106,19 @@ def _check_contrasts(folder: Path, found: Diagnostics) -> None:
         _check_files(file.parent, manifest.files, found)
         if not found.failed:
             _check_hashes(file.parent, manifest.files, found)
+
+
+def _check_tokens(folder: Path, found: Diagnostics) -> None:
+    """What was written of token scores is as it was written. A missing shard is not harvested yet, and no damage."""
+    for file in sorted(folder.glob("tokens/*/*/shard.json")):
+        try:
+            pin = ShardPin.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"tokens/{file.parent.parent.name}/{file.parent.name}/shard.json: {_first(error)}", found)
+            continue
+        _check_files(file.parent, pin.files, found)
+        if not found.failed:
+            _check_hashes(file.parent, pin.files, found)
 
 
 def _check_shapes(evidence: Evidence, found: Diagnostics) -> None:

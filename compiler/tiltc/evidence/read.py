@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tiltc.evidence.layout import ContrastManifest, Manifest
+from tiltc.evidence.token_scores import TokenScores, token_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,6 +143,10 @@ class Evidence:
             return None
         manifest = ContrastManifest.model_validate_json(file.read_bytes())
         return ContrastSet(folder, manifest, self.manifest.sae.features)
+
+    def tokens(self, key: str) -> TokenScores | None:
+        """Figures of every response token for the tool with this key (`TokenTool.key`), None if it was not harvested."""
+        return token_scores(self.folder, key, [pin.name for pin in self.manifest.shards])
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self.shards)
