@@ -34,21 +34,23 @@ ONE_SIDED = 0.02
 
 @dataclass(frozen=True)
 class Solved:
-    """The plan as numbers, one entry per pair: keep, weight (mean 1 over kept rows), margin offset in logits, and whether
-    its token masks are in place."""
+    """The plan as numbers, one entry per pair: keep, weight (mean 1 over kept rows), margin offset in logits, whether its
+    token masks are in place, the logits that forward forms amount to, and by signal the rows of these."""
 
     checked: CheckedSpec
     keep: npt.NDArray[np.bool_]
     weight: Array
     offset: Array
     masked: npt.NDArray[np.bool_]
+    implied: Array
+    forward: dict[int, npt.NDArray[np.bool_]]
     bands: tuple[Band, ...]
     decisions: tuple[Decision, ...]
 
     @property
     def factor(self) -> Array:
         """m w 2 sigmoid(-o): what each pair's first-step gradient is multiplied with (n,)."""
-        return self.keep * self.weight * (1 - np.tanh(0.5 * self.offset))
+        return self.keep * self.weight * (1 - np.tanh(0.5 * (self.offset + self.implied)))
 
 
 def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Diagnostics]:
@@ -63,10 +65,11 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
             _run(spec_file, protocol, active, bands, assigned, state, found)
     if not found.failed:
         for band in bands:
-            if getattr(band.signal.ask, "strength", None) is not None:
+            if band.signal.pull is not None or getattr(band.signal.ask, "strength", None) is not None:
                 _missed(spec_file, band, state, found)
         _spend(spec_file, state, found)
-    solved = Solved(checked, state.keep, state.weight, state.offset, state.masked, bands, tuple(state.done))
+    parts = (state.keep, state.weight, state.offset, state.masked, state.implied, state.forward)
+    solved = Solved(checked, *parts, bands, tuple(state.done))
     return (None if found.failed else solved), found
 
 
@@ -128,19 +131,23 @@ def _run(
     found: Diagnostics,
 ) -> None:
     """Solve one protocol for its signals, all keeps and all that earlier mechanisms settled."""
-    settled = _settled(state)
-    by_hand = [b for b in active if getattr(b.signal.ask, "strength", None) is not None]
+    settled = _settled(state, protocol)
+    fixed = [b for b in active if protocol.fixed(b.signal)]
+    for band in fixed:
+        protocol.settle(band.signal, state, spec_file.spec.train.beta)
     held = [b for b in bands if isinstance(b.signal.ask, Keep)] + settled
-    solving = [b for b in active if b not in by_hand] + held
-    offset = sum((_by_hand(b) * state.gap(b.signal) for b in by_hand), np.zeros(len(state.keep)))
+    solving = [b for b in active if b not in fixed] + held
+    by_hand = (_by_hand(b) * protocol.column(b.signal, state) for b in fixed)
     problem = Problem(
-        np.column_stack([state.gap(b.signal) for b in solving]) if solving else np.zeros((len(state.keep), 0)),
+        _columns([state.gap(b.signal) for b in solving], state),
         state.base,
         np.array([b.target for b in solving]),
         np.array([b.tolerance for b in solving]),
-        offset,
+        sum(by_hand, state.margin),
     )
-    solution = protocol.solve(problem, state, [b.signal for b in solving], spec_file.spec.budget)
+    columns = [protocol.column(b.signal, state) if b in active else state.gap(b.signal) for b in solving]
+    basis = _columns(columns, state)
+    solution = protocol.solve(problem, basis, state, [b.signal for b in solving], spec_file.spec.budget)
     auto = [b for b in active if _with(b) == "auto"]
     if not solution.feasible and protocol.name == "filter" and auto:
         for band in auto:
@@ -152,23 +159,24 @@ def _run(
         _infeasible(spec_file, protocol.name, problem, solution, solving, found)
         return
     strength = {b.signal.index: float(s) for b, s in zip(solving, solution.strength, strict=True)}
-    strength |= {b.signal.index: _by_hand(b) for b in by_hand}
+    strength |= {b.signal.index: _by_hand(b) for b in fixed}
     decisions = [
         _decision(band, protocol, strength[band.signal.index], assigned, solution, state)
         for band in [*active, *[b for b in held if strength[b.signal.index]]]
     ]
-    protocol.apply(problem, solution, state)
+    protocol.apply(problem, basis, solution, state)
     state.done.extend(decisions)
 
 
-def _settled(state: State) -> list[Band]:
+def _columns(columns: list[Array], state: State) -> Array:
+    """(n, c)"""
+    return np.column_stack(columns) if columns else np.zeros((len(state.keep), 0))
+
+
+def _settled(state: State, protocol: Protocol) -> list[Band]:
     """Signals that an earlier mechanism solved: held where they are. Keeps are held anyway, given strengths are not."""
     unique = {d.band.signal.index: d.band for d in state.done}
-    return [
-        b
-        for b in unique.values()
-        if not isinstance(b.signal.ask, Keep) and getattr(b.signal.ask, "strength", None) is None
-    ]
+    return [b for b in unique.values() if not isinstance(b.signal.ask, Keep) and not protocol.fixed(b.signal)]
 
 
 def _with(band: Band) -> str:
@@ -176,7 +184,7 @@ def _with(band: Band) -> str:
 
 
 def _by_hand(band: Band) -> float:
-    """A strength given by hand is a size; its sign is the one that moves the signal toward its target."""
+    """A strength given by hand is a size; its sign is the one that moves the signal toward its target. 0 without one."""
     size = float(band.signal.ask.strength or 0.0)  # type: ignore[union-attr]
     return size if band.target < band.signal.today else -size
 
@@ -267,7 +275,7 @@ def _correlation(clash: list[Band]) -> list[str]:
 
 
 def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -> None:
-    factor = state.base * (1 - np.tanh(0.5 * state.offset))
+    factor = state.base * (1 - np.tanh(0.5 * state.margin))
     reached = float((state.gap(band.signal) * factor).mean())
     if abs(reached - band.target) > band.tolerance:
         found.add(
@@ -281,7 +289,7 @@ def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -
 
 def _spend(spec_file: SpecFile, state: State, found: Diagnostics) -> None:
     least = spec_file.spec.budget.effective_sample
-    factor = 1 - np.tanh(0.5 * state.offset)
+    factor = 1 - np.tanh(0.5 * state.margin)
     reached = effective_sample(factor, state.base)
     if reached < least:
         found.add(

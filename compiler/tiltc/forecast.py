@@ -125,7 +125,7 @@ def simulate(gaps: Array, seen: Array, solved: Solved) -> tuple[Array, Array]:
     """
     n = len(gaps)
     plain, steps = _descend(gaps, np.ones(n), np.zeros(n), None)
-    tilted, _ = _descend(seen, solved.keep * solved.weight, solved.offset, steps)
+    tilted, _ = _descend(seen, solved.keep * solved.weight, solved.offset + solved.implied, steps)
     return gaps.T @ plain / n, seen.T @ tilted / n
 
 

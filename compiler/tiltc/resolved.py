@@ -49,6 +49,26 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Pull:
+    """How much likelier the frozen model finds each response once it is steered or told to (paper sections 2.1 and 2.3).
+
+    Attributes:
+        nats: (n, 2) log-likelihood gained, chosen and rejected; 0 where it is not known or a gate is closed.
+        gap: (n,) the difference of the two, in its own sd over both responses.
+        vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
+        prompts: what the model is told for `inoculate`, each as often as the others.
+    """
+
+    nats: Array
+    gap: Array
+    forward: bool
+    vector: tuple[float, ...] = ()
+    layer: int = 0
+    size: float = 0.0
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ResolvedSignal:
     """One signal: what is wanted (`ask`), of which concept, on which pairs, and today's first-step signal with its se."""
 
@@ -59,6 +79,8 @@ class ResolvedSignal:
     gap: Array
     today: float
     se: float
+    #: for `steer` and `inoculate`
+    pull: Pull | None = None
 
     @property
     def verb(self) -> Verb:

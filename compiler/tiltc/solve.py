@@ -140,6 +140,63 @@ def tilt(problem: Problem, link: Link) -> Solution:
     return Solution(strength, factor, met, () if met else pulling, 0.0)
 
 
+def tilt_along(problem: Problem, basis: Array) -> Solution:
+    """Solve for offsets o = sum of strength times a column of `basis` (n, c), one for each constraint.
+
+    With the gaps themselves as the basis this is `tilt`. Otherwise, as for likelihood differences, the offset is no longer
+    the gradient of a convex function: the constraints that are violated are solved as equations, at the nearer edge of
+    their band, until none is. Infeasible when no factor at all meets the constraints, or when these offsets can't.
+    """
+    if np.array_equal(basis, problem.gaps):
+        return tilt(problem, REWARD)
+    neutral, c = np.ones(len(problem.base)), len(problem.target)
+    shortfall, certificate = feasibility(problem, REWARD)
+    if certificate:
+        return Solution(np.zeros(c), neutral, False, certificate, shortfall)
+    scale = np.sqrt((basis**2).mean(0)) + 1e-300
+    x, active, edge = np.zeros(c), np.zeros(c, dtype=bool), problem.target.copy()
+    for _ in range(2 * c + 1):
+        factor = REWARD.factor(problem.offset + basis / scale @ x, problem.base)
+        outside = problem.excess(factor) > 1e-9 * problem.scale
+        if not outside.any():
+            break
+        side = np.sign(problem.signal(factor) - problem.target)
+        edge = np.where(outside & ~active, problem.target + side * problem.tolerance * (1 - 1e-7), edge)
+        active |= outside
+        x[active] = _equations(problem, basis[:, active] / scale[active], active, edge[active], x[active])
+    strength = np.array([float(f"{s:.10g}") for s in x / scale])
+    factor = REWARD.factor(problem.offset + basis @ strength, problem.base)
+    excess = problem.excess(factor)
+    if (excess <= 1e-6 * problem.scale).all():
+        return Solution(strength, factor, True)
+    pulling = tuple(int(i) for i in np.flatnonzero(active))
+    return Solution(np.zeros(c), neutral, False, pulling, float((excess / problem.scale).sum()))
+
+
+def _equations(problem: Problem, basis: Array, active: Bools, edge: Array, x: Array) -> Array:
+    """Damped Newton for g_c = edge_c over the active constraints; gives up where it gets no closer."""
+    gaps, n = problem.gaps[:, active], len(problem.base)
+
+    def rest(y: Array) -> Array:
+        return gaps.T @ (problem.base * REWARD.factor(problem.offset + basis @ y, problem.base)) / n - edge
+
+    now = rest(x)
+    for _ in range(MAX_NEWTON):
+        if np.abs(now).max() <= PRECISION:
+            break
+        o = problem.offset + basis @ x
+        slope = -(gaps.T * (problem.base * REWARD.curvature(o, problem.base))) @ basis / n
+        step = np.linalg.lstsq(slope, -now, rcond=None)[0]
+        size = min(1.0, 5.0 / max(np.abs(step).max(), 1e-300))
+        while size > 1e-10 and np.linalg.norm(rest(x + size * step)) >= np.linalg.norm(now) * (1 - 1e-4 * size):
+            size *= 0.5
+        if size <= 1e-10:
+            break
+        x = x + size * step
+        now = rest(x)
+    return x
+
+
 def _newton(problem: Problem, link: Link) -> Array:
     """Proximal Newton: each step minimises the local quadratic plus the l1 term exactly, then backtracks."""
     n = len(problem.base)

@@ -50,13 +50,13 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
     try:
         for name in todo:
             before = reader.tokens
-            _write(inputs, reader, folder, name, lacking[name])
+            write_shard(inputs, reader, folder, name, lacking[name])
             meter.advance(len(inputs.shards[name]), reader.tokens - before)
     finally:
         meter.close()
 
 
-def _write(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[TokenTool]) -> None:
+def write_shard(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[TokenTool]) -> None:
     pairs = inputs.shards[name]
     encoded = inputs.encode(pairs)
     usable = [i for i, (p, e) in enumerate(zip(pairs, encoded, strict=True)) if row_status(p, e) in READ]

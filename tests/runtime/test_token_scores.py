@@ -115,7 +115,7 @@ def test_a_killed_pass_goes_on(world: Path, tmp_path: Path, monkeypatch: pytest.
     score_tokens(job, folder, asked, None)
     whole = contents(folder)
     other, torn = harvested(world, tmp_path / "b")
-    write, calls = token_scores._write, 0
+    write, calls = token_scores.write_shard, 0
 
     def stopping(*args: object) -> None:
         nonlocal calls
@@ -124,7 +124,7 @@ def test_a_killed_pass_goes_on(world: Path, tmp_path: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         write(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(token_scores, "_write", stopping)
+    monkeypatch.setattr(token_scores, "write_shard", stopping)
     with pytest.raises(KeyboardInterrupt):
         score_tokens(other, torn, asked, None)
     evidence, _ = open_evidence(torn)

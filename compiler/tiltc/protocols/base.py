@@ -53,17 +53,28 @@ class State:
     weight: Array
     offset: Array
     masked: Bools
+    #: (n,) logits that steering or prompting the policy amounts to at the first step: counted, never written
+    implied: Array
+    #: signal -> (n,) rows that its forward form touches
+    forward: dict[int, Bools] = field(default_factory=dict)
     done: list[Decision] = field(default_factory=list)
 
     @classmethod
     def untouched(cls, resolved: ResolvedSpec) -> State:
         """Every row as it is; rows that training can't use count for nothing, here as there."""
         n = len(resolved.pairs.usable)
-        return cls(resolved, resolved.pairs.usable.copy(), np.ones(n), np.zeros(n), np.zeros(n, dtype=bool))
+        return cls(
+            resolved, resolved.pairs.usable.copy(), np.ones(n), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
+        )
 
     @property
     def base(self) -> Array:
         return self.keep * self.weight
+
+    @property
+    def margin(self) -> Array:
+        """(n,) all logits inside the sigmoid at the first step."""
+        return self.offset + self.implied
 
     def gap(self, signal: ResolvedSignal) -> Array:
         """(n,) a signal's gaps as the loss still sees them."""
@@ -75,12 +86,29 @@ class Protocol(ABC):
 
     name: Built
 
-    @abstractmethod
-    def solve(self, problem: Problem, state: State, signals: list[ResolvedSignal], budget: Budget) -> Solution:
-        """The smallest change that meets the problem's constraints, one for each of `signals`."""
+    def column(self, signal: ResolvedSignal, state: State) -> Array:
+        """(n,) what a signal's strength multiplies: its gaps by default."""
+        return state.gap(signal)
+
+    def fixed(self, signal: ResolvedSignal) -> bool:
+        """Is the size of the change the spec's own, and not to be solved for?"""
+        return getattr(signal.ask, "strength", None) is not None
+
+    def settle(self, signal: ResolvedSignal, state: State, beta: float) -> None:
+        """Write a fixed change that is no strength into the state; nothing by default."""
+        return
 
     @abstractmethod
-    def apply(self, problem: Problem, solution: Solution, state: State) -> None:
+    def solve(
+        self, problem: Problem, basis: Array, state: State, signals: list[ResolvedSignal], budget: Budget
+    ) -> Solution:
+        """The smallest change that meets the problem's constraints, one for each of `signals`.
+
+        `basis` (n, c) is what each signal's strength multiplies; see `column`.
+        """
+
+    @abstractmethod
+    def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
         """Write the change into the state."""
 
     def strength(self, signal: ResolvedSignal, solved: float, solution: Solution, state: State) -> float:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 class Filter(Protocol):
     name = "filter"
 
-    def solve(self, problem: Problem, state: State, signals: list[ResolvedSignal], budget: Budget) -> Solution:
+    def solve(
+        self, problem: Problem, basis: Array, state: State, signals: list[ResolvedSignal], budget: Budget
+    ) -> Solution:
         return drop(problem, budget.drop)
 
-    def apply(self, problem: Problem, solution: Solution, state: State) -> None:
+    def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
         state.keep = state.keep & (solution.factor > 0)
 
     def strength(self, signal: ResolvedSignal, solved: float, solution: Solution, state: State) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiltc.protocols.base import Protocol, State
-from tiltc.solve import REWARD, Problem, Solution, tilt
+from tiltc.protocols.base import Array, Protocol, State
+from tiltc.solve import Problem, Solution, tilt_along
 
 if TYPE_CHECKING:
     from tiltc.resolved import ResolvedSignal
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 class Reward(Protocol):
     name = "reward"
 
-    def solve(self, problem: Problem, state: State, signals: list[ResolvedSignal], budget: Budget) -> Solution:
-        return tilt(problem, REWARD)
+    def solve(
+        self, problem: Problem, basis: Array, state: State, signals: list[ResolvedSignal], budget: Budget
+    ) -> Solution:
+        return tilt_along(problem, basis)
 
-    def apply(self, problem: Problem, solution: Solution, state: State) -> None:
-        state.offset = state.offset + problem.offset + problem.gaps @ solution.strength
+    def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
+        state.offset = problem.offset + basis @ solution.strength - state.implied

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiltc.protocols.base import Protocol, State
+from tiltc.protocols.base import Array, Protocol, State
 from tiltc.solve import REWEIGHT, Problem, Solution, tilt
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 class Reweight(Protocol):
     name = "reweight"
 
-    def solve(self, problem: Problem, state: State, signals: list[ResolvedSignal], budget: Budget) -> Solution:
+    def solve(
+        self, problem: Problem, basis: Array, state: State, signals: list[ResolvedSignal], budget: Budget
+    ) -> Solution:
         return tilt(problem, REWEIGHT)
 
-    def apply(self, problem: Problem, solution: Solution, state: State) -> None:
+    def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
         state.weight = state.weight * solution.factor

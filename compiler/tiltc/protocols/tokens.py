@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tiltc.protocols.base import Bools, Protocol, State
+from tiltc.protocols.base import Array, Bools, Protocol, State
 from tiltc.solve import Problem, Solution, mask
 from tiltc.spec import Suppress
 
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 class Tokens(Protocol):
     name = "tokens"
 
-    def solve(self, problem: Problem, state: State, signals: list[ResolvedSignal], budget: Budget) -> Solution:
+    def solve(
+        self, problem: Problem, basis: Array, state: State, signals: list[ResolvedSignal], budget: Budget
+    ) -> Solution:
         masking = state.resolved.masking
         assert masking is not None, "resolve makes the masks that a signal asks for"
         after = np.column_stack([state.resolved.gap_masked(s) for s in signals])
         part = any(isinstance(s.ask, Suppress) and s.ask.with_ == "tokens" and s.ask.to > 0 for s in signals)
         return mask(problem, after, masking.touched & state.keep, every=not part)
 
-    def apply(self, problem: Problem, solution: Solution, state: State) -> None:
+    def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
         assert solution.masked is not None
         state.masked = state.masked | solution.masked
 
