@@ -84,6 +84,10 @@ class Concept(Closed):
         """The one definition that is given: pattern, words, surface, examples, contrast, label, features or audit."""
         return next(k for k in DEFINITIONS if getattr(self, k) is not None)
 
+    def reading(self) -> dict[str, Any]:
+        """The part of the definition that decides what it reads off a text: cached results are named by it."""
+        return self.model_dump(mode="json", exclude={"about", "meta", "parents", "instructions"})
+
     @model_validator(mode="after")
     def _one_definition(self) -> Concept:
         given = [k for k in DEFINITIONS if getattr(self, k) is not None]

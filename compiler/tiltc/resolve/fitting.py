@@ -53,8 +53,8 @@ def fit_definition(world: World, definition: Definition) -> Fitted | None:
         )
     if concept.kind == "examples":
         return _fit_examples(world, definition)
-    key = ["fit", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
-    return world.derived.model(key, Fitted, lambda: _fit_labelled(world, _presence(world, definition)))
+    key = ["fit", concept.reading()]
+    return world.derived.model(key, Fitted, lambda: _fit_labelled(world, presence(world, definition)))
 
 
 def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
@@ -63,7 +63,8 @@ def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
     return audit_clusters(world.evidence, world.derived, key[0]).features.get(key)
 
 
-def _presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:
+def presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:
+    """(2N,) which responses show a concept that has a detector, all chosen ones first."""
     raw = detector_scores(world, definition)
     if definition.concept.surface == "length":
         return raw > np.median(raw[world.both])

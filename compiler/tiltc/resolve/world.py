@@ -80,5 +80,5 @@ def gap(world: World, scores: Array) -> Array:
 
 def detector_scores(world: World, definition: Definition) -> Array:
     concept = definition.concept
-    key = ["detector", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
+    key = ["detector", concept.reading()]
     return world.derived.array(key, lambda: detector_readout(concept, [*world.chosen, *world.rejected]))
