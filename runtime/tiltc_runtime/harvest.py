@@ -14,12 +14,14 @@ from typing import TextIO
 
 from tiltc.canonical import canonical_json, digest
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import Manifest, ShardPin
+from tiltc.evidence import Evidence, Manifest, ShardPin
 from tiltc.parse import SpecFile
+from tiltc.resolve.directions import likelihood_requests
 from tiltc_runtime.activations import Reader
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
+from tiltc_runtime.likelihood import score_likelihoods
 from tiltc_runtime.loading import default_device
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.meter import Meter
@@ -27,6 +29,9 @@ from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
 from tiltc_runtime.tokens import row_status
+
+#: folders whose parts appear whole, from hidden ones that a kill leaves behind
+KEPT = ("shards", "contrast", "likelihood", "likelihood/parts/*")
 
 
 def harvest(
@@ -53,7 +58,7 @@ def harvest(
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
-            _complete(inputs, folder, err)
+            _complete(inputs, spec_file, folder, err)
         return folder, found
     except Refused as refused:
         found.extend(refused.diagnostics)
@@ -67,20 +72,30 @@ def harvest(
     return None, found
 
 
-def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> None:
-    """Write what the folder lacks: shards, manifest, contrast sets."""
-    for leftover in (*folder.glob("shards/.*"), *folder.glob("contrast/.*")):
+def _complete(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | None) -> None:
+    """Write what the folder lacks: shards, manifest, contrast sets, likelihoods."""
+    for leftover in (hidden for within in KEPT for hidden in folder.glob(f"{within}/.*")):
         shutil.rmtree(leftover, ignore_errors=True)
     missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
     complete = _whole_evidence(folder)
-    if complete and not missing:
-        _say(err, f"nothing to do: {folder} has everything that this spec needs")
     if not complete:
         write_text(folder / "request.json", canonical_json(inputs.request))
         write_text(folder / "manifest.json", canonical_json(_manifest(inputs, _shards(inputs, folder, err), folder)))
     for key, examples in sorted(missing.items()):
         _say(err, f"harvest: contrast set {key[:12]}, {len(examples)} texts")
         write_contrast(inputs, folder / "contrast" / key, examples)
+    scored = _likelihoods(inputs, spec_file, folder, err)
+    if complete and not missing and not scored:
+        _say(err, f"nothing to do: {folder} has everything that this spec needs")
+
+
+def _likelihoods(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | None) -> bool:
+    """Score what the spec's `inoculate` and `steer` signals need; False if there was nothing to do."""
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    requests, lost = likelihood_requests(spec_file, Evidence(folder, manifest))
+    for concept in lost:
+        _say(err, f"harvest: too few texts with or without `{concept}` for a direction to steer along")
+    return bool(score_likelihoods(folder, inputs.shards, requests, inputs.load_whole, err=err))
 
 
 def _whole_evidence(folder: Path) -> bool:
