@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import local_path, weights_digest
+from tiltc.hook import hook_layer
 from tiltc.plan import ModelPin, SaePin
 from tiltc.spec import SaeRef
 from tiltc_runtime import embedded
@@ -144,14 +145,10 @@ def load_sae(ref: str | SaeRef, *, device: str | None = None, folder: Path | Non
 def parse_hook(config: SaeConfig) -> Hook:
     """The hook of a residual-stream SAE. Raises Refused (T511)."""
     name = config.hook_name or ""
-    lens = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", name)
-    plain = re.fullmatch(r"(?:model\.|language_model\.|transformer\.)*(?:layers|h)\.(\d+)", name)
-    if not (lens or plain):
+    try:
+        return Hook(name, hook_layer(name))
+    except ValueError:
         refuse("T511", f"the SAE reads `{name}`" if name else "the SAE's config does not say where it reads")
-    if plain:
-        return Hook(name, int(plain[1]))
-    assert lens
-    return Hook(name, int(lens[1]) - (lens[2] == "pre"))
 
 
 def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagnostics:

@@ -30,15 +30,19 @@ class Read:
     sink: float
 
 
-def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: TextIO | None) -> None:
-    """Write what an evidence folder lacks of `tools`: all of a shard's in one pass, each shard whole or not at all."""
+def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: TextIO | None) -> bool:
+    """Write what an evidence folder lacks of `tools`: all of a shard's in one pass, each shard whole or not at all.
+
+    Returns:
+        False if it lacked nothing.
+    """
     lacking = {
         name: [tool for tool in tools if whole_shard(folder / "tokens" / tool.key / name) is None]
         for name in inputs.shards
     }
     todo = [name for name, missing in lacking.items() if missing]
     if not todo:
-        return
+        return False
     for tool in tools:
         write_text(folder / "tokens" / tool.key / "tool.json", canonical_json(tool))
     reader = Reader(inputs.loaded, inputs.sae)
@@ -54,6 +58,7 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
             meter.advance(len(inputs.shards[name]), reader.tokens - before)
     finally:
         meter.close()
+    return True
 
 
 def write_shard(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[TokenTool]) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 #: mechanisms that can only take away (paper section 9, R10)
 BLOCKING = ("filter", "tokens")
 #: named in the language, not lowered by this version
-NOT_BUILT = ("steer", "inoculate")
+NOT_BUILT: tuple[str, ...] = ()
 
 
 def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:

@@ -132,16 +132,17 @@ features themselves with `features: [..]`.""",
     ),
     Code(
         "T213",
-        "tokens not read",
+        "second pass missing",
         Severity.ERROR,
-        """The signal is carried out or read token by token, and the evidence has only what whole responses show.
+        """The signal needs more than what whole responses show, and the evidence does not have it yet.
 
-What a token mask hides, and what a direction or a probe reads, is known once the data has been read. `tiltc harvest`
-then goes over the responses a second time, for the tools that the spec needs.
+What a token mask hides, and what a direction or a probe reads, is known once the data has been read: `tiltc harvest`
+then goes over the responses a second time. `steer` and `inoculate` need the likelihood of every response under the
+concept's direction or instructions, which is a pass of the whole model.
 
 Example: `with: tokens` was added to a spec after its data had been harvested.
 
-What to do: run `tiltc harvest` on the spec again. Only the second pass is made.""",
+What to do: run `tiltc harvest` on the spec again. Only what is missing is computed.""",
     ),
     Code(
         "T214",

@@ -16,6 +16,7 @@ from tiltc.readout import gate_is_open, share_group
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
+from tiltc.resolve.pulls import pull_of
 from tiltc.resolve.report import (
     LEAST_AUROC,
     report_lost_cluster,
@@ -75,7 +76,7 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     measured = judge([m for m in declared.values() if m], library, gaps, world)
     by_name = {m.plan.name: m for m in measured}
     signals = tuple(
-        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world)
+        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world, spec_file, found)
         for i, ask in enumerate(spec.signals)
     )
     report_readings(spec_file, signals, found)
@@ -265,8 +266,22 @@ def _readings(world: World, concept: Measured) -> Readings | None:
 
 
 def _signal(
-    index: int, ask: Suppress | Keep | Amplify, concept: Measured, gate: Measured | None, world: World
+    index: int,
+    ask: Suppress | Keep | Amplify,
+    concept: Measured,
+    gate: Measured | None,
+    world: World,
+    spec_file: SpecFile,
+    found: Diagnostics,
 ) -> ResolvedSignal:
+    pull = None
+    if not isinstance(ask, Keep) and ask.with_ in ("steer", "inoculate"):
+        definition, at = spec_file.library[ask.concept], spec_file.at(("signals", index, "with"))
+        pull = pull_of(world, ask, definition, None if gate is None else gate.present)
+        if pull is None and ask.with_ == "steer" and vector_of(world, definition, "direction") is None:
+            report_no_vector(ask.concept, "direction", at, found)
+        elif pull is None:
+            report_unread(ask.concept, at, found)
     gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
     effect = mean_effect(gap, world.pairs.cluster)
-    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se)
+    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se, pull)

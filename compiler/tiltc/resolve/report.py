@@ -44,13 +44,9 @@ def report_lost_cluster(name: str, key: str, at: Span | None, found: Diagnostics
 
 
 def report_unread(name: str, at: Span, found: Diagnostics) -> None:
-    """T213: what is read token by token needs a second pass, once it is known what to read."""
-    found.add(
-        "T213",
-        at,
-        f"the evidence does not say what single tokens show of `{name}`",
-        helps=["run `tiltc harvest` on this spec again"],
-    )
+    """T213: single tokens and likelihoods need a second pass, once it is known what to read."""
+    text = f"the evidence lacks what this signal reads of `{name}` in a second pass"
+    found.add("T213", at, text, helps=["run `tiltc harvest` on this spec again"])
 
 
 def report_no_vector(name: str, tool: str, at: Span, found: Diagnostics) -> None:
