@@ -98,12 +98,13 @@ def _plain(tokenizer: Any, prompt: str, responses: tuple[str, ...]) -> tuple[Ids
 
 
 def _truncated(prompt: Ids, sequences: list[Ids], max_length: int) -> Encoded:
-    shared = min(_common(prompt, sequence) for sequence in sequences)
+    shared = min(common(prompt, sequence) for sequence in sequences)
     if shared >= max_length:
         return Encoded(prompt[:shared], (), ())
     responses = tuple(sequence[shared:max_length] for sequence in sequences)
     return Encoded(prompt[:shared], responses, tuple(len(sequence) > max_length for sequence in sequences))
 
 
-def _common(one: Ids, other: Ids) -> int:
+def common(one: Ids, other: Ids) -> int:
+    """How many tokens two sequences begin with in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
