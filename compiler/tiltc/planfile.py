@@ -1,33 +1,42 @@
-"""A plan folder on disk: `plan.json`, canonical and digested, beside `rows.parquet`."""
+"""A plan folder on disk: `plan.json`, canonical and digested, beside `rows.parquet` and, where it steers, its vectors."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiltc.canonical import canonical_json, digest, sha256_text
 from tiltc.diagnostics import Diagnostics
+from tiltc.evidence.weights import tensor_line
 from tiltc.plan import PLAN_VERSION, ROW_COLUMNS, Plan
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 PLAN_FILE = "plan.json"
 ROWS_FILE = "rows.parquet"
+#: only in the folder of a plan with vectors
+TOOLS_FILE = "tools.safetensors"
 #: rows hashed or checked at a time, to bound memory
 CHUNK = 65_536
+NO_TOOLS: Mapping[str, np.ndarray] = {}
+RESTORE = ["restore the file as `tiltc compile` wrote it, or compile the plan again"]
 
 
 @dataclass(frozen=True)
 class LoadedPlan:
-    """A plan that was found intact: its digest and the digest of its rows hold."""
+    """A plan that was found intact: its digest and those of its rows and vectors hold."""
 
     plan: Plan
     rows: pa.Table
     folder: Path
+    #: vectors by `Steering.key`, float32
+    tools: dict[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
 
 
 def rows_schema() -> pa.Schema:
@@ -70,37 +79,68 @@ def rows_digest(table: pa.Table) -> str:
     return sha256_text("".join(f"{json.dumps(row, allow_nan=False)}\n" for row in _row_tuples(table)))
 
 
-def sealed(plan: Plan, rows: pa.Table) -> Plan:
-    """The plan with `pins.rows` and `digest` filled in."""
-    pinned = plan.model_copy(update={"pins": plan.pins.model_copy(update={"rows": rows_digest(rows)})})
+def tools_digest(tools: Mapping[str, np.ndarray]) -> str:
+    """What `evidence.weights_digest` gives for a file of these vectors as float32; empty without any."""
+    sha = hashlib.sha256()
+    for name, vector in sorted(_float32(tools).items()):
+        sha.update(tensor_line(name, "F32", vector.shape))
+        sha.update(vector.tobytes())
+    return sha.hexdigest() if tools else ""
+
+
+def _float32(tools: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    return {name: np.ascontiguousarray(vector, "<f4") for name, vector in tools.items()}
+
+
+def sealed(plan: Plan, rows: pa.Table, tools: Mapping[str, np.ndarray] = NO_TOOLS) -> Plan:
+    """The plan with `pins.rows`, `pins.tools` and `digest` filled in."""
+    pins = plan.pins.model_copy(update={"rows": rows_digest(rows), "tools": tools_digest(tools)})
+    pinned = plan.model_copy(update={"pins": pins})
     return pinned.model_copy(update={"digest": digest(pinned)})
 
 
-def write_plan(plan: Plan, rows: pa.Table, folder: Path) -> Plan:
-    """Seal the plan and write both files, `plan.json` last; each appears whole or not at all.
+def write_plan(plan: Plan, rows: pa.Table, folder: Path, tools: Mapping[str, np.ndarray] = NO_TOOLS) -> Plan:
+    """Seal the plan and write its files, `plan.json` last; each appears whole or not at all.
+
+    Args:
+        tools: the vectors that `plan.steering` names, by key. Without any there is no file of them.
 
     Raises:
         ValueError: when a row holds NaN or infinity.
     """
     import pyarrow.parquet as pq
 
-    final = sealed(plan, rows)
+    final = sealed(plan, rows, tools)
     table = rows.select([name for name, _, _ in ROW_COLUMNS]).cast(rows_schema())
     folder.mkdir(parents=True, exist_ok=True)
-    rows_part, plan_part = (folder / f"{name}.part" for name in (ROWS_FILE, PLAN_FILE))
+    parts = {name: folder / f"{name}.part" for name in (ROWS_FILE, TOOLS_FILE, PLAN_FILE)}
     try:
-        pq.write_table(table, rows_part, compression="zstd", store_schema=False)
-        plan_part.write_text(canonical_json(final), encoding="utf-8", newline="\n")
-        rows_part.replace(folder / ROWS_FILE)
-        plan_part.replace(folder / PLAN_FILE)
+        pq.write_table(table, parts[ROWS_FILE], compression="zstd", store_schema=False)
+        if tools:
+            _write_tools(tools, parts[TOOLS_FILE])
+        else:
+            # of the plan that lay here before
+            (folder / TOOLS_FILE).unlink(missing_ok=True)
+        parts[PLAN_FILE].write_text(canonical_json(final), encoding="utf-8", newline="\n")
+        for name, part in parts.items():
+            if part.exists():
+                part.replace(folder / name)
     finally:
-        for part in (rows_part, plan_part):
+        for part in parts.values():
             part.unlink(missing_ok=True)
     return final
 
 
+def _write_tools(tools: Mapping[str, np.ndarray], path: Path) -> None:
+    from safetensors.numpy import save
+
+    path.write_bytes(save(_float32(tools)))
+
+
 def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
-    """Read a plan folder and check that nobody changed it: T520 unreadable, T521 plan edited, T522 rows changed."""
+    """Read a plan folder and check that nobody changed it: T520 unreadable, T521 plan edited, T522 another file changed."""
     found = Diagnostics()
     if not (folder / PLAN_FILE).exists():
         found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
@@ -109,9 +149,13 @@ def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
     rows = _read_rows(folder / ROWS_FILE, found)
     if plan is None or rows is None:
         return None, found
+    tools = _read_tools(folder / TOOLS_FILE, found) if plan.pins.tools else {}
     _check_digest(plan, folder, found)
     _check_rows(plan, rows, folder, found)
-    return (None if found.failed else LoadedPlan(plan, rows, folder)), found
+    if tools is None:
+        return None, found
+    _check_file(folder / TOOLS_FILE, "tools", plan.pins.tools, tools_digest(tools), found)
+    return (None if found.failed else LoadedPlan(plan, rows, folder, tools)), found
 
 
 def _read_json(path: Path, found: Diagnostics) -> Plan | None:
@@ -141,13 +185,29 @@ def _read_rows(path: Path, found: Diagnostics) -> pa.Table | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    helps = ["restore the file as `tiltc compile` wrote it, or compile the plan again"]
     try:
         return pq.read_table(path).select([name for name, _, _ in ROW_COLUMNS]).cast(rows_schema())
     except (OSError, KeyError, pa.ArrowException) as problem:
-        missing = isinstance(problem, FileNotFoundError)
-        found.add("T520", None, f"cannot read {path}", notes=["no such file" if missing else str(problem)], helps=helps)
+        _unreadable(path, problem, found)
         return None
+
+
+def _read_tools(path: Path, found: Diagnostics) -> dict[str, np.ndarray] | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        # in another precision they are other vectors, which the digest would not tell
+        tools = {name: vector for name, vector in load(path.read_bytes()).items() if vector.dtype.name == "float32"}
+    except (OSError, SafetensorError, KeyError, ValueError) as problem:
+        _unreadable(path, problem, found)
+        return None
+    return tools
+
+
+def _unreadable(path: Path, problem: Exception, found: Diagnostics) -> None:
+    notes = ["no such file" if isinstance(problem, FileNotFoundError) else str(problem)]
+    found.add("T520", None, f"cannot read {path}", notes=notes, helps=RESTORE)
 
 
 def _check_digest(plan: Plan, folder: Path, found: Diagnostics) -> None:
@@ -163,10 +223,13 @@ def _check_rows(plan: Plan, rows: pa.Table, folder: Path, found: Diagnostics) ->
         actual = rows_digest(rows)
     except ValueError:
         actual = "none: a weight or an offset is not a finite number"
-    if plan.pins.rows != actual:
-        notes = [f"rows digest pinned by the plan: {plan.pins.rows}", f"digest of the rows found: {actual}"]
-        helps = ["restore the file as `tiltc compile` wrote it, or compile the plan again"]
-        found.add("T522", None, f"{folder / ROWS_FILE} does not belong to this plan", notes=notes, helps=helps)
+    _check_file(folder / ROWS_FILE, "rows", plan.pins.rows, actual, found)
+
+
+def _check_file(path: Path, what: str, pinned: str, actual: str, found: Diagnostics) -> None:
+    if pinned != actual:
+        notes = [f"{what} digest pinned by the plan: {pinned}", f"digest of the {what} found: {actual}"]
+        found.add("T522", None, f"{path} does not belong to this plan", notes=notes, helps=RESTORE)
 
 
 def _row_tuples(table: pa.Table) -> Iterable[tuple[Any, ...]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.plan import ModelPin, Plan, SaePin
-from tiltc.planfile import LoadedPlan, read_plan
+from tiltc.plan import ModelPin, Plan, SaePin, Steering
+from tiltc.planfile import TOOLS_FILE, LoadedPlan, read_plan
 from tiltc.spec import Train
 from tiltc_runtime.loading import load_tokenizer, model_folder, model_pin, template_digest
 from tiltc_runtime.pairs import Pair, load_pairs
@@ -21,6 +22,7 @@ from tiltc_runtime.refused import Refused
 METHODS = ("dpo",)
 #: losses in which a margin offset is exactly what the plan was solved for; see `trainer.py`
 OFFSET_LOSSES = frozenset({"sigmoid", "hinge", "robust", "sigmoid_norm"})
+MASKED, STEERED = ("chosen_masked", "rejected_masked"), ("chosen_steered", "rejected_steered")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ def admit(folder: Path, *, plain: bool = False, root: Path | None = None) -> tup
     """Read a plan and compare its pins with the model, template and data found.
 
     Args:
-        plain: the rows' weights and offsets won't be used, so they need not fit the loss.
+        plain: what the rows carry won't be used, so it need not fit the loss or the model.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
 
-    Findings: T520 to T525, T531 to T533, T536, T537, and what the loaders find.
+    Findings: T520 to T525, T531 to T533, T536, T537, T539, and what the loaders find.
     """
     loaded, found = read_plan(folder)
     if loaded is None:
@@ -52,6 +54,8 @@ def admit(folder: Path, *, plain: bool = False, root: Path | None = None) -> tup
     _check_settings(loaded.plan, found)
     if not plain:
         _check_rows(loaded, found)
+        _check_numbers(loaded, found)
+        _check_steering(loaded, found)
     root = root or folder
     place, tokenizer = _model(loaded.plan, root, found)
     pairs = _data(loaded, root, found)
@@ -93,6 +97,43 @@ def _check_rows(loaded: LoadedPlan, found: Diagnostics) -> None:
         notes = [f"row {i}: weight {weight[i]}, margin offset {offset[i]}" for i in bad[:5].tolist()]
         found.add("T536", None, f"{len(bad)} rows can't be trained on", notes=notes)
     _check_loss(loaded.plan.train, int((offset != 0).sum()), found)
+
+
+def _check_numbers(loaded: LoadedPlan, found: Diagnostics) -> None:
+    """What rows count must be there, and tokens must come in order; `training_rows` knows how many there are."""
+    plan, rows = loaded.plan, loaded.rows
+    prompts = rows["chosen_prompt"].to_pylist()
+    bad = [f"row {i}: chosen_prompt {k}" for i, k in enumerate(prompts) if not -1 <= k < len(plan.prompts)]
+    vectors = set(range(len(plan.steering)))
+    for name in MASKED:
+        masks = enumerate(rows[name].to_pylist())
+        bad += [f"row {i}: {name} {m[:8]}" for i, m in masks if any(a >= b for a, b in pairwise([-1, *m]))]
+    for name in STEERED:
+        numbers = enumerate(rows[name].to_pylist())
+        bad += [f"row {i}: {name} {n[:8]}" for i, n in numbers if len(n) > len(vectors.intersection(n))]
+    if bad:
+        text = f"{len(bad)} values count what is not there, or count it twice"
+        notes = [f"the plan has {len(plan.prompts)} prompts and {len(plan.steering)} vectors", *bad[:5]]
+        found.add("T536", None, text, notes=notes)
+
+
+def _check_steering(loaded: LoadedPlan, found: Diagnostics) -> None:
+    model = loaded.plan.pins.model
+    for number, steering in enumerate(loaded.plan.steering):
+        if fault := _steering_fault(steering, loaded.tools.get(steering.key), model):
+            found.add("T539", None, f"steering {number} ({steering.concept}): {fault}")
+
+
+def _steering_fault(steering: Steering, vector: np.ndarray | None, model: ModelPin) -> str | None:
+    if not 0 <= steering.layer < model.layers:
+        return f"layer {steering.layer}, the model's last layer is {model.layers - 1}"
+    if vector is None:
+        return f"{TOOLS_FILE} has no `{steering.key}`"
+    if vector.shape != (model.width,):
+        return f"`{steering.key}` has shape {list(vector.shape)}, the model's width is {model.width}"
+    if not np.isfinite(vector).all() or not np.isfinite(steering.size):
+        return f"{steering.size} times `{steering.key}` is not finite"
+    return None
 
 
 def _check_loss(train: Train, shifted: int, found: Diagnostics) -> None:

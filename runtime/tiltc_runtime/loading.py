@@ -104,6 +104,11 @@ def model_pin(ref: str | HubRef, place: Path) -> ModelPin:
         return ModelPin(name=ref_name(ref), digest=digest, layers=text.num_hidden_layers, width=text.hidden_size)
 
 
+def context_length(place: Path) -> int | None:
+    """Tokens that the model in a folder can read at once, where its config says so."""
+    return getattr(_config(place).get_text_config(), "max_position_embeddings", None)
+
+
 def load_tokenizer(place: Path) -> Any:
     """The tokenizer in a model's folder. Raises Refused (T507)."""
     from transformers import AutoTokenizer

@@ -1,6 +1,6 @@
 """Reference log-probabilities, computed once before training, so that no second model is in memory.
 
-The cache is a folder of chunks named by their contents (model, precision, token ids), each written whole or not at all:
+The cache is a folder of chunks named by their contents (model, precision, token ids, masks), each written whole or not at all:
 a killed pass goes on at the chunk it lost, and changed rows can't meet stale values.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: batches in a chunk: what a killed pass may lose
 CHUNK_BATCHES = 4
 MODEL_INPUTS = ("input_ids", "attention_mask", "completion_mask")
+IDS, MASKED = ("prompt_ids", "chosen_ids", "rejected_ids"), ("chosen_masked", "rejected_masked")
 
 
 def _silent(done: int, total: int) -> None:
@@ -36,7 +37,8 @@ class ReferenceCache:
     report: Callable[[int, int], None] = _silent
 
     def add_columns(self, trainer: Any, dataset: Dataset, batch_size: int, rows: np.ndarray | None = None) -> Dataset:
-        """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over response tokens, in nats, float32.
+        """The dataset with `ref_chosen_logps` and `ref_rejected_logps`: sums over the response
+        tokens that carry loss, in nats, float32.
 
         Args:
             trainer: a `DPOTrainer` whose reference is its model without adapter, or before training.
@@ -86,8 +88,11 @@ class ReferenceCache:
 
 def _content_hash(settings: str, rows: Dataset) -> str:
     sha = hashlib.sha256(settings.encode())
-    for row in rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
-        sha.update(json.dumps(row, sort_keys=True).encode())
+    wanted: Any = rows.select_columns([name for name in (*IDS, *MASKED) if name in rows.column_names])
+    for row in wanted:
+        # rows without a mask are the same under every plan
+        told = {name: value for name, value in row.items() if value or name in IDS}
+        sha.update(json.dumps(told, sort_keys=True).encode())
     return sha.hexdigest()
 
 

@@ -23,8 +23,9 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import weights_digest
 from tiltc_runtime.admit import Admitted, admit
 from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
-from tiltc_runtime.data import TrainingRows, training_rows
+from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.fused import responses_only
+from tiltc_runtime.loading import context_length
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.progress import Diverged, Progress, ReferenceProgress, Say
 from tiltc_runtime.record import (
@@ -41,6 +42,7 @@ from tiltc_runtime.record import (
 from tiltc_runtime.reference import ReferenceCache
 from tiltc_runtime.runfolder import LOCK_FILE, REFERENCE, RunFolder
 from tiltc_runtime.settings import adapter, trainer_arguments, weights_dtype
+from tiltc_runtime.steering import pushes
 from tiltc_runtime.trainer import TiltCollator, TiltedDPOTrainer
 
 #: written by libraries into a model's folder: pickled arguments with absolute paths, an empty model card
@@ -93,7 +95,12 @@ def run(
             return None, found
         plan = admitted.plan
         rows, more = training_rows(
-            admitted.pairs, admitted.loaded.rows, admitted.tokenizer, plan.train.max_length, plain=plain
+            admitted.pairs,
+            admitted.loaded.rows,
+            admitted.tokenizer,
+            plan.train.max_length,
+            plain=plain,
+            instructions=Instructions(plan.prompts, context_length(admitted.model_folder)),
         )
         found.extend(more)
         if rows is None:
@@ -179,6 +186,7 @@ def make_trainer(job: Job) -> TiltedDPOTrainer:
         data_collator=TiltCollator(tokenizer.pad_token_id, train.max_length),
         peft_config=adapter(train.lora, model) if train.lora else None,
         reference=ReferenceCache(job.reference, key, ReferenceProgress(job.say)),
+        steering=() if job.mode == "plain" else pushes(job.admitted.plan.steering, job.admitted.loaded.tools),
         callbacks=[Progress(job.say)],
     )
     trainer.remove_callback(transformers.PrinterCallback)

@@ -4,14 +4,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.compiler import fabricated
+from tiltc.evidence import weights_digest
 from tiltc.plan import PLAN_VERSION
-from tiltc.planfile import PLAN_FILE, ROWS_FILE, read_plan, row_table, rows_digest, rows_schema, write_plan
+from tiltc.planfile import (
+    PLAN_FILE,
+    ROWS_FILE,
+    TOOLS_FILE,
+    read_plan,
+    row_table,
+    rows_digest,
+    rows_schema,
+    tools_digest,
+    write_plan,
+)
 
+TOOLS = {"warmth": np.arange(4, dtype=np.float32), "brevity": np.linspace(-1, 1, 4, dtype=np.float32)}
 EDITS = [("train", "beta", 0.2), ("pins", "template", "x"), ("verify", "seed", 1)]
 
 
@@ -160,3 +173,57 @@ def test_numbers_that_are_none_are_never_written(tmp_path: Path) -> None:
 def test_a_plan_holds_no_path_and_no_time(folder: Path, tmp_path: Path) -> None:
     """The folder that it was written to does not show in it."""
     assert str(tmp_path) not in (folder / PLAN_FILE).read_text()
+
+
+@pytest.fixture
+def steering(tmp_path: Path) -> Path:
+    write_plan(fabricated.plan(), rows(), tmp_path / "steering", TOOLS)
+    return tmp_path / "steering"
+
+
+def test_vectors_come_back_with_the_plan(steering: Path) -> None:
+    """By key and bit for bit; the pin is the digest that weights have anywhere else."""
+    loaded, _ = read_plan(steering)
+    assert loaded is not None
+    assert loaded.tools.keys() == TOOLS.keys()
+    assert all(np.array_equal(loaded.tools[key], vector) for key, vector in TOOLS.items())
+    assert loaded.plan.pins.tools == tools_digest(TOOLS) == weights_digest(steering)
+
+
+def test_vectors_are_float32_and_the_same_bytes_in_any_order(steering: Path, tmp_path: Path) -> None:
+    """Whatever precision, order and memory layout they are given in."""
+    wide = {key: np.repeat(TOOLS[key].astype(np.float64), 2)[::2] for key in reversed(TOOLS)}
+    write_plan(fabricated.plan(), rows(), tmp_path / "again", wide)
+    for name in (PLAN_FILE, TOOLS_FILE):
+        assert (steering / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_plan_without_vectors_has_no_file_of_them(steering: Path, folder: Path) -> None:
+    """Nor a pin, and writing one over a plan with vectors leaves none behind."""
+    assert not (folder / TOOLS_FILE).exists()
+    write_plan(fabricated.plan(), rows(), steering)
+    assert not (steering / TOOLS_FILE).exists()
+    loaded, _ = read_plan(steering)
+    assert loaded is not None
+    assert (loaded.plan.pins.tools, loaded.tools) == ("", {})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"warmth": TOOLS["warmth"]}, TOOLS | {"warmth": TOOLS["warmth"] + 1}, TOOLS | {"candour": TOOLS["warmth"]}],
+    ids=["fewer", "other", "more"],
+)
+def test_changed_vectors_are_refused(steering: Path, tmp_path: Path, changed: dict[str, np.ndarray]) -> None:
+    """A vector less, a vector more, or another one under the name of the old."""
+    write_plan(fabricated.plan(), rows(), tmp_path / "other", changed)
+    (tmp_path / "other" / TOOLS_FILE).replace(steering / TOOLS_FILE)
+    assert codes(steering) == ["T522"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x08", b"PAR1 but not really", b"\xff" * 64])
+def test_unreadable_vectors_are_a_finding(steering: Path, content: bytes | None) -> None:
+    """Missing, empty, cut or foreign: T520, as for the other files."""
+    (steering / TOOLS_FILE).unlink()
+    if content is not None:
+        (steering / TOOLS_FILE).write_bytes(content)
+    assert codes(steering) == ["T520"]

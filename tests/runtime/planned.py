@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from tests.runtime.tiny import tiny_data_file, tiny_model_folder
-from tiltc.plan import Pins, Plan, SaePin, Spend
+from tests.runtime.tiny import WIDTH, tiny_data_file, tiny_model_folder
+from tiltc.plan import Pins, Plan, SaePin, Spend, Steering
 from tiltc.planfile import row_table, write_plan
 from tiltc.spec import Budget, Lora, Train, Verify
 from tiltc_runtime.loading import load_tokenizer, model_pin, template_digest
@@ -18,6 +19,31 @@ PAIRS = 14
 TRAIN = Train(
     batch_size=2, learning_rate=1e-3, epochs=2, save_steps=2, max_length=256, lora=Lora(r=2, alpha=4, layers=1), seed=3
 )
+PROMPTS = ("Write warmly.", "Use **bold** over and over.")
+TOOLS = {
+    key: np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32)
+    for seed, key in enumerate(("warmth", "bold"))
+}
+STEERING = (
+    Steering(concept="warmth", tool="direction", key="warmth", layer=1, size=0.8),
+    Steering(concept="bold", tool="probe", key="bold", layer=0, size=-0.5),
+)
+
+
+def forms(pairs: int, *names: str) -> dict[str, list[Any]]:
+    """Columns under which rows are masked (`tokens`), prompted (`inoculate`) and steered (`steer`), and rows that are not."""
+    columns: dict[str, dict[str, list[Any]]] = {
+        "tokens": {
+            "chosen_masked": [[0, 2] if i % 3 == 0 else [] for i in range(pairs)],
+            "rejected_masked": [[1, 3, 4] if i % 4 == 1 else [] for i in range(pairs)],
+        },
+        "inoculate": {"chosen_prompt": [(0, -1, 1)[i % 3] for i in range(pairs)]},
+        "steer": {
+            "chosen_steered": [([0], [], [0, 1], [])[i % 4] for i in range(pairs)],
+            "rejected_steered": [([], [1], [1], [])[i % 4] for i in range(pairs)],
+        },
+    }
+    return {key: values for name in names for key, values in columns[name].items()}
 
 
 def tiny_world(folder: Path, pairs: int = PAIRS) -> Path:
@@ -41,8 +67,20 @@ def tiny_rows(world: Path, **columns: list[Any]) -> pa.Table:
     return row_table(default | columns)
 
 
-def tiny_plan(world: Path, folder: Path, *, rows: pa.Table | None = None, train: Train = TRAIN, **pins: Any) -> Plan:
-    """Write a plan for a `tiny_world` into `folder`; `pins` replace what is true of the world."""
+def tiny_plan(
+    world: Path,
+    folder: Path,
+    *,
+    rows: pa.Table | None = None,
+    train: Train = TRAIN,
+    forward: bool = False,
+    **pins: Any,
+) -> Plan:
+    """Write a plan for a `tiny_world` into `folder`; `pins` replace what is true of the world.
+
+    Args:
+        forward: with what `forms` counts: `PROMPTS`, and `STEERING` with its vectors.
+    """
     data = load_pairs("pairs.jsonl", world).pin
     true: dict[str, Any] = {
         "spec": "0" * 64,
@@ -66,8 +104,10 @@ def tiny_plan(world: Path, folder: Path, *, rows: pa.Table | None = None, train:
         budget=Budget(),
         pins=Pins(**true | pins),
         concepts=(),
+        prompts=PROMPTS if forward else (),
+        steering=STEERING if forward else (),
         actions=(),
         forecast=(),
         spend=Spend(rows=data.rows, kept=data.rows, effective_sample=1.0, largest_weight=1.0, largest_offset=0.0),
     )
-    return write_plan(plan, rows, folder)
+    return write_plan(plan, rows, folder, TOOLS if forward else {})

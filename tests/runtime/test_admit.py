@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.runtime.planned import PAIRS, TRAIN, tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import PAIRS, STEERING, TOOLS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
 from tests.runtime.tiny import tiny_data_file, tiny_model_folder
 from tiltc.diagnostics import Diagnostics
+from tiltc.planfile import write_plan
 from tiltc.spec import Lora
 from tiltc_runtime.admit import admit, check_sae
 
@@ -160,6 +162,62 @@ def test_a_negative_weight_is_refused(world: Path) -> None:
     """A weight below zero would turn a preference round; the compiler never writes one."""
     tiny_plan(world, world / "plan", rows=tiny_rows(world, weight=[-0.1] + [1.0] * (PAIRS - 1)))
     assert codes(refused(world)) == ["T536"]
+
+
+def test_a_plan_that_masks_prompts_and_steers_is_admitted(world: Path) -> None:
+    """What it counts is there."""
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    tiny_plan(world, world / "plan", rows=rows, forward=True)
+    admitted, found = admit(world / "plan", root=world)
+    assert admitted is not None, list(found)
+    assert admitted.loaded.tools.keys() == TOOLS.keys()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("chosen_masked", [2, 1]),
+        ("chosen_masked", [1, 1]),
+        ("rejected_masked", [-1]),
+        ("chosen_prompt", 2),
+        ("chosen_prompt", -2),
+        ("chosen_steered", [2]),
+        ("chosen_steered", [0, 0]),
+        ("rejected_steered", [-1]),
+    ],
+)
+def test_numbers_of_what_is_not_there_are_refused(world: Path, column: str, value: Any) -> None:
+    """Masks out of order, prompts and vectors that the plan does not have, or has once; a plain run does not look."""
+    neutral: Any = -1 if column == "chosen_prompt" else []
+    rows = tiny_rows(world, **{column: [value, *[neutral] * (PAIRS - 1)]})
+    tiny_plan(world, world / "plan", rows=rows, forward=True)
+    assert codes(refused(world)) == ["T536"]
+    assert admit(world / "plan", root=world, plain=True)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "vector", "says"),
+    [
+        ({"layer": 3}, TOOLS["warmth"], "layer 3, the model's last layer is 2"),
+        ({"layer": -1}, TOOLS["warmth"], "layer -1"),
+        ({"key": "candour"}, TOOLS["warmth"], "has no `candour`"),
+        ({}, TOOLS["warmth"][1:], "the model's width is 32"),
+        ({}, TOOLS["warmth"] * np.nan, "not finite"),
+    ],
+    ids=["above", "below", "key", "width", "nan"],
+)
+def test_a_vector_that_does_not_fit_the_model_is_refused(
+    world: Path, changes: dict[str, Any], vector: np.ndarray, says: str
+) -> None:
+    """Nothing would be where the plan adds it, or something else would be."""
+    rows = tiny_rows(world)
+    plan = tiny_plan(world, world / "plan", rows=rows)
+    steered = plan.model_copy(update={"steering": (STEERING[0].model_copy(update=changes),)})
+    write_plan(steered, rows, world / "plan", {"warmth": vector})
+    (only,) = refused(world)
+    assert only.code == "T539"
+    assert says in only.primary.text
+    assert admit(world / "plan", root=world, plain=True)[0] is not None
 
 
 def test_another_sae_is_refused(world: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from tests.runtime.planned import PAIRS, tiny_rows, tiny_world
+from tests.runtime.planned import PAIRS, PROMPTS, forms, tiny_rows, tiny_world
 from tests.runtime.tiny import tiny_model, tiny_tokenizer
-from tiltc_runtime.data import TrainingRows, training_rows
+from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.pairs import load_pairs
-from tiltc_runtime.trainer import OFFSET, WEIGHT
+from tiltc_runtime.trainer import COLUMNS, OFFSET, WEIGHT
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +41,59 @@ def test_weights_and_offsets_stay_with_their_pair(world: Path) -> None:
 
 
 def test_a_plain_run_sees_every_pair_and_no_plan(world: Path) -> None:
-    """The baseline has all rows, and neither column."""
-    data = applied(world, plain=True).dataset
+    """The baseline has all rows, and none of the plan's columns."""
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    data = applied(world, rows, plain=True).dataset
     assert len(data) == PAIRS
-    assert not {WEIGHT, OFFSET} & set(data.column_names)
+    assert not set(COLUMNS) & set(data.column_names)
 
 
 def test_neutral_columns_are_left_out(world: Path) -> None:
     """A plan that only drops rows trains with TRL's own loss."""
     rows = tiny_rows(world, weight=[1.0] * PAIRS, margin_offset=[0.0] * PAIRS)
-    assert not {WEIGHT, OFFSET} & set(applied(world, rows).dataset.column_names)
+    assert not set(COLUMNS) & set(applied(world, rows).dataset.column_names)
+
+
+def test_masks_prompts_and_steering_stay_with_their_pair(world: Path) -> None:
+    """After a pair is dropped, every other one still has its own."""
+    tokenizer, rows = tiny_tokenizer(), tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    by_id = {r["row_id"]: r for r in rows.to_pylist()}
+    data = applied(world, rows, instructions=Instructions(PROMPTS)).dataset
+    for row in data:
+        planned = by_id[row["row_id"]]
+        for name in ("chosen_masked", "rejected_masked", "chosen_steered", "rejected_steered"):
+            assert row[name] == planned[name]
+        prompt = planned["chosen_prompt"]
+        assert bool(row["instructed_ids"]) == (prompt >= 0)
+        if prompt >= 0:
+            user = tokenizer.decode(row["instructed_ids"]).split("<|im_end|>")[0]
+            assert user == tokenizer.decode(row["prompt_ids"]).split("<|im_end|>")[0] + "\n\n" + PROMPTS[prompt]
+        if planned["chosen_steered"] or planned["rejected_steered"]:
+            assert tokenizer.decode(row["prompt_ids"][: row["steered_from"]]) == "<|im_start|>user\n"
+
+
+def test_a_mask_beyond_the_response_is_a_finding(world: Path) -> None:
+    """Evidence and training count the tokens of a response alike, or the plan is not one of this data."""
+    rows = tiny_rows(world, chosen_masked=[[0, 5000], *[[]] * (PAIRS - 1)])
+    made, found = training_rows(load_pairs("pairs.jsonl", world).pairs, rows, tiny_tokenizer(), 256)
+    assert made is None
+    assert [d.code for d in found] == ["T536"]
+    assert "token 5000 of" in next(iter(found)).notes[0]
+
+
+def test_an_instruction_that_the_model_has_no_room_for_is_a_finding(world: Path) -> None:
+    """Nothing is cut or dropped in silence; without the instruction the same rows fit."""
+    rows = tiny_rows(world, **forms(PAIRS, "inoculate"))
+    longest = max(
+        len(row["instructed_ids"]) + len(row["chosen_ids"])
+        for row in applied(world, rows, instructions=Instructions(PROMPTS)).dataset
+    )
+    pairs = load_pairs("pairs.jsonl", world).pairs
+    for context, code in ((longest, []), (longest - 1, ["T543"])):
+        instructions = Instructions(PROMPTS, context)
+        made, found = training_rows(pairs, rows, tiny_tokenizer(), longest - 1, instructions=instructions)
+        assert [d.code for d in found] == code
+        assert (made is None) == bool(code)
 
 
 def test_tokens_are_those_of_trl(world: Path, tmp_path: Path) -> None:

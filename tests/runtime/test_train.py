@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 import tiltc_runtime.train as train_module
-from tests.runtime.planned import PAIRS, TRAIN, tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import PAIRS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
 from tiltc.cli import main
+from tiltc.planfile import read_plan
 from tiltc_runtime.progress import Progress
 from tiltc_runtime.record import RunRecord, read_record
 from tiltc_runtime.settings import trainer_arguments
@@ -70,11 +71,11 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TiltedDPOTrainer, "training_step", training_step)
 
 
-def interrupted(world: Path, out: Path, step: int) -> None:
+def interrupted(world: Path, out: Path, step: int, plan: str = "plan") -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_at(step, monkeypatch)
         with pytest.raises(Stop):
-            run(world / "plan", out, root=world)
+            run(world / plan, out, root=world)
 
 
 def test_a_run_trains_saves_and_records(world: Path, done: RunRecord) -> None:
@@ -176,6 +177,32 @@ def test_an_interrupted_run_goes_on_bit_for_bit(world: Path, done: RunRecord, st
     assert [session.from_step for session in record.sessions] == [0, step - step % 2]
     assert record.weights == done.weights
     assert record.history == done.history
+
+
+@pytest.fixture(scope="module")
+def forward(world: Path) -> str:
+    """A plan that masks, prompts and steers."""
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    tiny_plan(world, world / "forward-plan", rows=rows, forward=True)
+    return "forward-plan"
+
+
+def test_a_run_of_all_forms_goes_on_bit_for_bit(world: Path, forward: str) -> None:
+    """Masks, prompts and vectors are there again after an interrupt, and the run folder's copy of the plan is whole."""
+    whole = finished(world, world / "forward", forward)
+    interrupted(world, world / "forward-again", 5, forward)
+    again = finished(world, world / "forward-again", forward)
+    assert (again.weights, again.history) == (whole.weights, whole.history)
+    loaded, found = read_plan(world / "forward" / "plan")
+    assert loaded is not None, list(found)
+    assert loaded.plan.pins.tools
+
+
+def test_a_plain_run_masks_prompts_and_steers_nothing(world: Path, forward: str) -> None:
+    """The baseline of such a plan is the baseline of any plan over the same data."""
+    ours = finished(world, world / "forward-plain", forward, plain=True)
+    theirs = finished(world, world / "plain-again", plain=True)
+    assert (ours.weights, ours.history) == (theirs.weights, theirs.history)
 
 
 def spoil_nothing_sealed(checkpoint: Path) -> None:

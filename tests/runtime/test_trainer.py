@@ -361,10 +361,12 @@ torch.save({{n: p.detach() for n, p in trainer.model.named_parameters()}}, out /
 """
 
 
-def launch(folder: Path, out: Path, processes: int, batch: int) -> list[dict[str, torch.Tensor]]:
+def launch(
+    folder: Path, out: Path, processes: int, batch: int, text: str = DISTRIBUTED
+) -> list[dict[str, torch.Tensor]]:
     out.mkdir()
     script = out / "script.py"
-    script.write_text(DISTRIBUTED.format(out=str(out), folder=str(folder), batch=batch))
+    script.write_text(text.format(out=str(out), folder=str(folder), batch=batch))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run([*command, str(script)], check=True, env=environment, capture_output=True, timeout=300)

@@ -10,14 +10,14 @@ RUNNING: tuple[Code, ...] = (
         "T520",
         "unreadable plan",
         Severity.ERROR,
-        """A plan folder holds `plan.json` and `rows.parquet`. One of them is missing, is not what its name says, or
-was written by a newer tiltc.
+        """A plan folder holds `plan.json` and `rows.parquet`, and `tools.safetensors` where the plan steers. One of them
+is missing, is not what its name says, or was written by a newer tiltc.
 
 Example:
 
     error[T520]: unreadable plan: cannot read plan/rows.parquet
 
-What to do: restore both files from version control, or compile the spec again. Nothing was trained.""",
+What to do: restore the files from version control, or compile the spec again. Nothing was trained.""",
     ),
     Code(
         "T521",
@@ -34,11 +34,11 @@ What to do: make the change in the spec and compile again. `tiltc diff` shows wh
     ),
     Code(
         "T522",
-        "rows of another plan",
+        "file of another plan",
         Severity.ERROR,
-        """`rows.parquet` says for every pair whether it is kept, its weight and its margin offset. The plan pins a
-digest of its contents, which differs from the file found. The file was edited, or the two files come from two
-compilations.
+        """`rows.parquet` says for every pair whether it is kept and how it is trained; `tools.safetensors` holds the
+vectors that the plan steers with. The plan pins digests of their contents, and one differs from the file found. The file
+was edited, or the files come from different compilations.
 
 Example: one `weight` in `rows.parquet` was set to 0 by hand, or only `plan.json` was taken from another branch.
 
@@ -178,7 +178,8 @@ What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {p
         "T536",
         "unusable row",
         Severity.ERROR,
-        """A row of the plan has a negative weight, or a weight or offset that is not a finite number.
+        """A row of the plan has a negative weight, a weight or offset that is not a finite number, the number of a prompt
+or of a vector that the plan does not have, or masks tokens that its response does not have.
 
 Example:
 
@@ -222,5 +223,32 @@ Example:
     error[T538]: run folder in use: run is in use by process 4711
 
 What to do: wait for it, or choose another folder with `-o`.""",
+    ),
+    Code(
+        "T539",
+        "vector that does not fit the model",
+        Severity.ERROR,
+        """The plan adds a vector to the residual stream of a layer. The model has no such layer or another width, or the
+vector is not in `tools.safetensors`, or it is not finite.
+
+Example:
+
+    error[T539]: vector that does not fit the model: steering 0 (flattery): layer 30, the model's last layer is 29
+
+What to do: compile again with this version; if it happens again it is a fault of the compiler, please report it.""",
+    ),
+    Code(
+        "T543",
+        "no room for an instruction",
+        Severity.ERROR,
+        """The policy reads some chosen responses with an instruction in their prompt. The instruction is not counted
+against `train.max_length`, so that the same tokens are trained with it and without. Some pairs are then longer than the
+model can read.
+
+Example:
+
+    error[T543]: no room for an instruction: 3 rows are longer than the model's 2048 tokens with their instruction
+
+What to do: make `train.max_length` smaller by the number that the message names, or the instruction shorter.""",
     ),
 )
