@@ -145,7 +145,8 @@ def tilt_along(problem: Problem, basis: Array) -> Solution:
 
     With the gaps themselves as the basis this is `tilt`. Otherwise, as for likelihood differences, the offset is no longer
     the gradient of a convex function: the constraints that are violated are solved as equations, at the nearer edge of
-    their band, until none is. Infeasible when no factor at all meets the constraints, or when these offsets can't.
+    their band, until none is; one whose strength turns out to push it outward is let go. Infeasible when no factor at
+    all meets the constraints, or when these offsets can't.
     """
     if np.array_equal(basis, problem.gaps):
         return tilt(problem, REWARD)
@@ -154,16 +155,18 @@ def tilt_along(problem: Problem, basis: Array) -> Solution:
     if certificate:
         return Solution(np.zeros(c), neutral, False, certificate, shortfall)
     scale = np.sqrt((basis**2).mean(0)) + 1e-300
-    x, active, edge = np.zeros(c), np.zeros(c, dtype=bool), problem.target.copy()
-    for _ in range(2 * c + 1):
+    x, active, side = np.zeros(c), np.zeros(c, dtype=bool), np.zeros(c)
+    for _ in range(6 * c + 1):
         factor = REWARD.factor(problem.offset + basis / scale @ x, problem.base)
         outside = problem.excess(factor) > 1e-9 * problem.scale
-        if not outside.any():
+        outward = active & (x * side < 0)
+        if not outside.any() and not outward.any():
             break
-        side = np.sign(problem.signal(factor) - problem.target)
-        edge = np.where(outside & ~active, problem.target + side * problem.tolerance * (1 - 1e-7), edge)
-        active |= outside
-        x[active] = _equations(problem, basis[:, active] / scale[active], active, edge[active], x[active])
+        side = np.where(outside & ~active, np.sign(problem.signal(factor) - problem.target), side)
+        active = (active | outside) & ~outward
+        x[~active] = 0.0
+        edge = (problem.target + side * problem.tolerance * (1 - 1e-9))[active]
+        x[active] = _equations(problem, basis[:, active] / scale[active], active, edge, x[active])
     strength = np.array([float(f"{s:.10g}") for s in x / scale])
     factor = REWARD.factor(problem.offset + basis @ strength, problem.base)
     excess = problem.excess(factor)

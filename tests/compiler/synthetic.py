@@ -31,7 +31,9 @@ class SyntheticEvidence:
     matrices: dict[str, sparse.csr_matrix]
     pooled: dict[str, np.ndarray]
     #: tool -> its token scores
-    read: dict[str, Any] = field(default_factory=dict)
+    read: Any = field(default_factory=dict)
+    #: request -> (n, 2) nats
+    likelihoods: dict[str, np.ndarray] = field(default_factory=dict)
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
         return self.matrices.get(f"{span}.{kind}", self.matrices[span])
@@ -41,6 +43,9 @@ class SyntheticEvidence:
 
     def residuals(self, side: str) -> np.ndarray:
         return self.pooled[side]
+
+    def likelihood(self, key: str) -> np.ndarray | None:
+        return self.likelihoods.get(key)
 
     def contrast(self, key: str) -> Any:
         return None

@@ -127,7 +127,7 @@ def test_the_tokens_of_the_concept_are_masked_and_no_others(tmp_path: Path, data
     """On both sides of every pair the masked tokens are those of the planted sentence; all of the signal goes."""
     result, found = compiled(tmp_path, MASKING + "  - keep: std.style.emoji\n", data)
     assert result is not None, [d.primary.text for d in found]
-    plan, rows = result
+    plan, rows, _ = result
     wrong = 0
     for side in SIDES:
         for text, masked in zip(
