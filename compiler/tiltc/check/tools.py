@@ -57,10 +57,3 @@ def not_built(spec_file: SpecFile, found: Diagnostics) -> None:
                 f"`{signal.with_}` can't be lowered yet",
                 helps=["use `filter`, `reweight`, `reward` or `auto`"],
             )
-    if spec_file.spec.train.method != "dpo":
-        found.add(
-            "T405",
-            spec_file.at(("train", "method")),
-            f"`{spec_file.spec.train.method}` can't be trained yet",
-            helps=["use `method: dpo`"],
-        )

@@ -54,9 +54,9 @@ What to do: `with: filter`, or a larger share with `to:`.""",
         Severity.ERROR,
         """The language knows it, this version of the compiler can't lower it yet.
 
-Example: `with: steer`, or `train: {method: grpo}`.
+Example: `with: steer`.
 
-What to do: use `filter`, `reweight` or `reward`, and `method: dpo`.""",
+What to do: use `filter`, `reweight` or `reward`.""",
     ),
     Code(
         "T406",
