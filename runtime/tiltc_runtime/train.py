@@ -97,7 +97,10 @@ def run(
         if rows is None:
             return None, found
         mode: Mode = "plain" if plain else "tilted"
-        identity = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
+        identity: dict[str, Any] = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
+        if admitted.reward is not None:
+            # no pin of the plan: another reward model at the same place is another run all the same
+            identity["reward"] = weights_digest(admitted.reward)
         folder = RunFolder(out, identity)
         kept = reference or out / REFERENCE
         job = Job(admitted, rows, folder, mode, (root or plan_folder).absolute(), kept, say)

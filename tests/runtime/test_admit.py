@@ -134,7 +134,7 @@ def test_missing_model_and_data_are_findings(world: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "sft"}, "T531"),
+        ({"method": "kto", "batch_size": 1}, "T531"),
         ({"loss": "ipo"}, "T532"),
         ({"liger": True}, "T533"),
         ({"lora": Lora(layers=3)}, "T537"),

@@ -32,10 +32,11 @@ def kto_rows(rows: Dataset, seed: int, single: Collection[str] = ()) -> Dataset:
     Args:
         single: ids of rows that have no rejected response.
     """
-    examples = [
+    pairs: list[Any] = list(rows)
+    examples: list[dict[str, Any]] = [
         {"prompt_ids": row["prompt_ids"], "completion_ids": row[side], "label": side == "chosen_ids"}
         | ({WEIGHT: row[WEIGHT]} if WEIGHT in row else {})
-        for row in rows
+        for row in pairs
         for side in ("chosen_ids", "rejected_ids")
         if side == "chosen_ids" or row["row_id"] not in single
     ]
@@ -77,7 +78,7 @@ class TiltedKTOTrainer(Recipe, KTOTrainer):
         Every process computes all of them; a killed pass starts again.
         """
         model: Any = self.ref_model or self.model
-        parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+        parts: list[Any] = []
         for start in range(0, len(dataset), batch_size):
             examples = list(dataset.select(range(start, min(start + batch_size, len(dataset)))))
             batch = self.data_collator(examples)

@@ -60,7 +60,8 @@ class TiltedRewardTrainer(Recipe, RewardTrainer):
         inputs = dict(inputs)
         # taken out of the batch, as TRL would hand both to the model's forward
         tilt = {name: inputs.pop(name) for name in (WEIGHT, MARGIN) if name in inputs}
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        stock: Any = super().compute_loss(model, inputs, True, num_items_in_batch)
+        loss, outputs = stock
         if tilt and model.training:
             chosen, rejected = torch.chunk(outputs.logits.squeeze(-1), chunks=2)
             losses = -F.logsigmoid(chosen - rejected - tilt.get(MARGIN, 0.0))

@@ -71,10 +71,11 @@ class TiltedSFTTrainer(Recipe, SFTTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         seen: list[Any] = []
 
-        def watched(**kwargs: Any) -> Any:
+        def watch(**kwargs: Any) -> Any:
             seen.append(model(**kwargs))
             return seen[-1]
 
+        watched: Any = watch
         stock = super().compute_loss(watched, inputs, return_outputs, num_items_in_batch)
         loss = self._weighted(seen[0], weight, num_items_in_batch)
         return (loss, stock[1]) if return_outputs else loss
