@@ -31,8 +31,8 @@ from tiltc_runtime.pairs import load_pairs
 from tiltc_runtime.record import RunRecord
 from tiltc_runtime.sae import load_sae
 from tiltc_runtime.settings import trainer_arguments
-from tiltc_runtime.trainer import OFFSET, WEIGHT
 from tiltc_runtime.train import run
+from tiltc_runtime.trainer import OFFSET, WEIGHT
 from tiltc_runtime.verification import read_run
 
 NEUTRAL = {"weight": [1.0] * PAIRS, "margin_offset": [0.0] * PAIRS}
@@ -309,7 +309,10 @@ def steered(world: Path, folder: Path, train: Train, *, gate: bool = False) -> P
             name="cats", role="declared", definition=Concept(about="e", pattern="e"), status="resolved",
             readout="detector", detector_mean=0.25, detector_sd=0.5,
         ),
-        PlanConcept(name="winter", role="gate", definition=Concept(about="w", words=("winter",)), status="resolved", readout="detector"),
+        PlanConcept(
+            name="winter", role="gate", definition=Concept(about="w", words=("winter",)), status="resolved",
+            readout="detector",
+        ),
     ]  # fmt: skip
     when = "winter" if gate else None
     zero = Interval(value=0, low=0, high=0)
