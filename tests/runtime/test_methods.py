@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def listed(data: Any) -> list[Any]:
+    """The rows of a data set."""
+    return list(data)
+
+
 def rows_of(world: Path, **columns: list[Any]) -> Dataset:
     """The trained rows of a plan with these columns."""
     made, found = training_rows(
@@ -122,7 +128,7 @@ def loss_and_gradient(trainer: Any, rows: range) -> tuple[float, torch.Tensor]:
     trainer.model.train()
     trainer.model.zero_grad()
     loss = trainer.compute_loss(trainer.model, trainer.data_collator([trainer.train_dataset[i] for i in rows]))
-    return float(loss), gradient(trainer.model, loss)
+    return float(loss.detach()), gradient(trainer.model, loss)
 
 
 def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
@@ -160,7 +166,7 @@ def test_a_reward_model_learns_the_planned_loss_with_dpos_sign(world: Path, tmp_
         * F.logsigmoid(
             score(row["prompt_ids"] + row["chosen_ids"]) - score(row["prompt_ids"] + row["rejected_ids"]) + row[OFFSET]
         )
-        for row in list(rows)[:6]
+        for row in listed(rows)[:6]
     ]
     agree(ours, trainer.model, torch.stack(losses).mean())
 
@@ -173,7 +179,7 @@ def test_supervised_training_weighs_examples_and_leaves_masked_tokens_out(world:
     perturb(trainer.model)
     ours = loss_and_gradient(trainer, range(6))
     total, tokens = torch.zeros(()), 0
-    for row in list(rows)[:6]:
+    for row in listed(rows)[:6]:
         kept = [t for t in range(len(row["chosen_ids"])) if t not in masked.get(row["row_id"], ())]
         total = total - row[WEIGHT] * logp(trainer.model, row["prompt_ids"], row["chosen_ids"])[kept].sum()
         tokens += len(kept)
@@ -184,7 +190,7 @@ def test_kto_weighs_both_responses_of_a_pair(world: Path, tmp_path: Path) -> Non
     """w * (1 - sigmoid(+-(beta * ratio - beta * KL))), KL being the mean log-ratio of the batch's turned responses."""
     rows = rows_of(world, margin_offset=NEUTRAL["margin_offset"])
     trainer = kto_trainer(world, tmp_path, kto_rows(rows, 3))
-    data = list(trainer.train_dataset)[:4]
+    data = listed(trainer.train_dataset)[:4]
     assert {example["label"] for example in data} == {True, False}
     perturb(trainer.model)
     ours = loss_and_gradient(trainer, range(4))
@@ -215,7 +221,7 @@ def test_kto_takes_each_response_once_with_its_pairs_weight(world: Path) -> None
     assert sum(data["label"]) == len(rows)
     weight = dict(zip(map(tuple, rows["chosen_ids"]), rows[WEIGHT], strict=True))
     weight |= dict(zip(map(tuple, rows["rejected_ids"]), rows[WEIGHT], strict=True))
-    assert all(example[WEIGHT] == weight[tuple(example["completion_ids"])] for example in list(data))
+    assert all(example[WEIGHT] == weight[tuple(example["completion_ids"])] for example in listed(data))
     assert data["completion_ids"] == kto_rows(rows, 3)["completion_ids"] != kto_rows(rows, 4)["completion_ids"]
     assert len(kto_rows(rows, 3, single={rows["row_id"][0]})) == 2 * len(rows) - 1
 
@@ -280,7 +286,7 @@ def test_an_empty_plan_trains_kto_as_stock_trl(world: Path, tmp_path: Path, colu
     pairs = raw(world)
     sides = [
         {"prompt": p["prompt"], "completion": p[s], "label": s == "chosen"}
-        for p in list(pairs)
+        for p in listed(pairs)
         for s in ("chosen", "rejected")
     ]
     order = np.random.default_rng([3]).permutation(len(sides))
@@ -369,6 +375,7 @@ def test_grpo_climbs_the_advantage_of_the_plans_reward(world: Path, tmp_path: Pa
     train = TRAIN.model_copy(update={"method": "grpo", "lora": None, "batch_size": 4, "grpo": GRPO})
     steered(world, tmp_path / "plan", train)
     trainer, _ = made_trainer(world, tmp_path)
+    trainer.current_gradient_accumulation_steps = 1
     batch = next(iter(trainer.get_train_dataloader()))
     trainer.model.train()
     seen: list[Any] = []
@@ -481,7 +488,8 @@ def test_a_reward_model_made_here_is_grpos_base(world: Path, tmp_path: Path, lor
     assert math.isfinite(tilted.history[0]["rewards/suppress: bold/mean"])
     other = tmp_path / "reward" / "other"
     headed(world).save_pretrained(other)
-    (base.rename(tmp_path / "reward" / "moved"), other.rename(base))
+    base.rename(tmp_path / "reward" / "moved")
+    other.rename(base)
     _, found = run(plan, tmp_path / "tilted", root=world)
     assert [d.code for d in found] == ["T530"]
 
@@ -510,6 +518,13 @@ def test_rows_that_a_method_would_leave_out_are_refused(world: Path, tmp_path: P
     assert admit(tmp_path / "plan", root=world, plain=True)[0] is not None
 
 
+def test_kto_needs_two_responses_a_batch(world: Path, tmp_path: Path) -> None:
+    """Refused at admission, and not by TRL after the model was loaded."""
+    train = TRAIN.model_copy(update={"method": "kto", "batch_size": 1})
+    tiny_plan(world, tmp_path / "plan", train=train, rows=tiny_rows(world, **ROWS["kto"]))
+    assert refusals(world, tmp_path / "plan") == ["T531"]
+
+
 def test_grpo_needs_something_to_reward_and_groups_that_fit(world: Path, tmp_path: Path) -> None:
     """Weights, a plain run without a reward model, groups that a step can't hold, a folder that is none."""
     train = TRAIN.model_copy(update={"method": "grpo", "grpo": GRPO})
@@ -530,3 +545,15 @@ def test_a_reward_model_has_no_policy_to_verify(world: Path, tmp_path: Path) -> 
     assert read is None
     assert [d.code for d in found] == ["T653"]
     assert any("no policy to sample" in note for d in found for note in d.notes)
+
+
+def test_data_of_single_responses_can_be_fine_tuned_on(tmp_path: Path) -> None:
+    """Rows without a rejected response: a plan for them trains on every response, and on nothing else."""
+    world = tiny_world(tmp_path, 6)
+    rows = [json.loads(line) for line in (world / "pairs.jsonl").read_text().splitlines()]
+    singles = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
+    (world / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in singles))
+    train = TRAIN.model_copy(update={"method": "sft", "max_steps": 2})
+    neutral = {"keep": [True] * 6, "margin_offset": [0.0] * 6}
+    tiny_plan(world, world / "plan", train=train, rows=tiny_rows(world, **neutral))
+    assert finished(world, world / "plan", world / "run").rows.trained == 6
