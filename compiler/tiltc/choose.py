@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tiltc.check.methods import admissible
 from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.plan import Built
 from tiltc.protocols import PROTOCOLS, Band, Decision, Protocol, State
 from tiltc.resolved import CheckedSpec, ResolvedSignal
 from tiltc.solve import REWARD, Problem, Solution, drop, effective_sample, tilt
-from tiltc.spec import Amplify, Budget, Keep, Suppress
+from tiltc.spec import Amplify, Keep, Spec, Suppress
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -58,7 +59,7 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
     found = Diagnostics()
     bands = tuple(_band(s) for s in checked.resolved.signals)
     state = State.untouched(checked.resolved)
-    assigned = _assign(bands, spec_file.spec.budget, state)
+    assigned = _assign(bands, spec_file.spec, state)
     for protocol in PROTOCOLS:
         active = [b for b in bands if assigned.get(b.signal.index, ("", ""))[0] == protocol.name]
         if active:
@@ -90,7 +91,7 @@ def _band(signal: ResolvedSignal) -> Band:
     return Band(signal, target, max(ask.within * size, least))
 
 
-def _assign(bands: tuple[Band, ...], budget: Budget, state: State) -> dict[int, tuple[Built, str]]:
+def _assign(bands: tuple[Band, ...], spec: Spec, state: State) -> dict[int, tuple[Built, str]]:
     """Mechanism and reason for every signal that asks for a change."""
     out: dict[int, tuple[Built, str]] = {}
     for band in bands:
@@ -100,22 +101,29 @@ def _assign(bands: tuple[Band, ...], budget: Budget, state: State) -> dict[int, 
         if ask.with_ == "auto" and ask.strength is not None:
             out[band.signal.index] = ("reward", "a strength is given, and a strength is a reward term's")
         elif ask.with_ == "auto":
-            out[band.signal.index] = _auto(band, budget, state)
+            out[band.signal.index] = _auto(band, spec, state)
         else:
             out[band.signal.index] = (ask.with_, "asked for in the spec")
     return out
 
 
-def _auto(band: Band, budget: Budget, state: State) -> tuple[Built, str]:
-    """Few rows carry it: filter. Otherwise a reward term, which drops nothing; to amplify past its reach, weights."""
-    signal = band.signal
+def _auto(band: Band, spec: Spec, state: State) -> tuple[Built, str]:
+    """Few rows carry it: filter. Otherwise a reward term, which drops nothing; to amplify past its reach, weights.
+
+    Where the training method has no place for a reward term, weights in its stead.
+    """
+    signal, budget = band.signal, spec.budget
+    tilted: Built = "reward" if "reward" in admissible(spec.train.method, spec.train.loss) else "reweight"
+    instead = "" if tilted == "reward" else f"; `{spec.train.method}` has no place for a reward term"
     problem = Problem(signal.gap[:, None], state.base, np.array([band.target]), np.array([band.tolerance]))
     if isinstance(signal.ask, Suppress):
         dropped = drop(problem, budget.drop)
         if dropped.feasible:
             rows = int((dropped.factor == 0).sum())
             return "filter", f"dropping {rows} of {len(signal.gap)} pairs is enough (budget {budget.drop:.0%})"
-        return "reward", f"too many pairs carry it for a filter within {budget.drop:.0%}"
+        return tilted, f"too many pairs carry it for a filter within {budget.drop:.0%}{instead}"
+    if tilted == "reweight":
+        return tilted, instead.removeprefix("; ")
     if tilt(problem, REWARD).feasible:
         return "reward", "a reward term reaches the target"
     return "reweight", "more than a reward term can give: a pair counts at most twice under an offset"
@@ -148,10 +156,11 @@ def _run(
     columns = [protocol.column(b.signal, state) if b in active else state.gap(b.signal) for b in solving]
     basis = _columns(columns, state)
     solution = protocol.solve(problem, basis, state, [b.signal for b in solving], spec_file.spec.budget)
-    auto = [b for b in active if _with(b) == "auto"]
+    auto, train = [b for b in active if _with(b) == "auto"], spec_file.spec.train
     if not solution.feasible and protocol.name == "filter" and auto:
         for band in auto:
-            assigned[band.signal.index] = ("reward", "with the other signals, a filter exceeds the budget")
+            tilted: Built = "reward" if "reward" in admissible(train.method, train.loss) else "reweight"
+            assigned[band.signal.index] = (tilted, "with the other signals, a filter exceeds the budget")
         if rest := [b for b in active if b not in auto]:
             _run(spec_file, protocol, rest, bands, assigned, state, found)
         return

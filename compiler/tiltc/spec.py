@@ -232,8 +232,22 @@ class Lora(Closed):
     layers: int = Field(default=0, ge=0)
 
 
+class Grpo(Closed):
+    """What `method: grpo` samples, and what it rewards beside the plan's feature terms."""
+
+    generations: int = Field(default=8, ge=2, description="responses sampled for a prompt: the group that is compared")
+    max_new_tokens: int = Field(default=256, ge=1)
+    temperature: Number = Field(default=1.0, gt=0)
+    reward: str | None = Field(
+        default=None, description="folder of a reward model, as `method: reward` leaves it in `model/`; none by default"
+    )
+
+
 class Train(Closed):
-    """Training settings, handed to the trainer as they are."""
+    """Training settings, handed to the trainer as they are.
+
+    `loss` is DPO's. `beta` is that of DPO and KTO, and the weight of the KL term of GRPO.
+    """
 
     method: Literal["dpo", "reward", "sft", "kto", "grpo"] = "dpo"
     beta: Number = Field(default=0.1, gt=0)
@@ -249,6 +263,7 @@ class Train(Closed):
     max_steps: int | None = Field(default=None, ge=1)
     save_steps: int = Field(default=50, ge=1)
     liger: bool = False
+    grpo: Grpo | None = None
     seed: int = Field(default=0, ge=0)
 
 

@@ -9,20 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import PartialState
 
+from tiltc.check.methods import OFFSET_LOSSES as NAMES
+from tiltc.check.methods import batch_fault, reason
 from tiltc.diagnostics import Diagnostics
-from tiltc.plan import ModelPin, Plan, SaePin, Steering
-from tiltc.planfile import TOOLS_FILE, LoadedPlan, read_plan
+from tiltc.evidence import local_path
+from tiltc.plan import Action, ModelPin, Plan, SaePin, Steering
+from tiltc.planfile import NEUTRAL, TOOLS_FILE, LoadedPlan, read_plan
 from tiltc.spec import Train
 from tiltc_runtime.loading import load_tokenizer, model_folder, model_pin, template_digest
 from tiltc_runtime.pairs import Pair, load_pairs
 from tiltc_runtime.refused import Refused
 
-#: methods that `run` can carry out
-METHODS = ("dpo",)
 #: losses in which a margin offset is exactly what the plan was solved for; see `trainer.py`
-OFFSET_LOSSES = frozenset({"sigmoid", "hinge", "robust", "sigmoid_norm"})
 MASKED, STEERED = ("chosen_masked", "rejected_masked"), ("chosen_steered", "rejected_steered")
+OFFSET_LOSSES = frozenset(NAMES)
+#: method -> columns of `rows.parquet` that it would leave out, and the mechanism that writes them. Left out with reason:
+#: GRPO's offsets, which say in pairs what its reward terms say, and what SFT never reads, the rejected side
+FORWARD = {"chosen_prompt": "inoculate", "chosen_steered": "steer", "rejected_steered": "steer"}
+MASKS = {"chosen_masked": "tokens", "rejected_masked": "tokens"}
+IGNORED: dict[str, dict[str, str]] = {
+    "dpo": {},
+    "reward": {**MASKS, **FORWARD},
+    "sft": {"margin_offset": "reward", **FORWARD},
+    "kto": {"margin_offset": "reward", **MASKS, **FORWARD},
+    "grpo": {"weight": "reweight", **MASKS, **FORWARD},
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,8 @@ class Admitted:
     model_folder: Path
     tokenizer: Any
     pairs: Sequence[Pair]
+    #: folder of the reward model that `train.grpo.reward` names
+    reward: Path | None = None
 
     @property
     def plan(self) -> Plan:
@@ -46,22 +61,25 @@ def admit(folder: Path, *, plain: bool = False, root: Path | None = None) -> tup
         plain: what the rows carry won't be used, so it need not fit the loss or the model.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
 
-    Findings: T520 to T525, T531 to T533, T536, T537, T539, and what the loaders find.
+    Findings: T520 to T525, T531 to T533, T536, T537, T539, T544, and what the loaders find.
     """
     loaded, found = read_plan(folder)
     if loaded is None:
         return None, found
+    root = root or folder
     _check_settings(loaded.plan, found)
     if not plain:
         _check_rows(loaded, found)
         _check_numbers(loaded, found)
         _check_steering(loaded, found)
-    root = root or folder
+    reward = _reward(loaded.plan, root, plain, found) if loaded.plan.train.method == "grpo" else None
     place, tokenizer = _model(loaded.plan, root, found)
     pairs = _data(loaded, root, found)
+    if pairs is not None and loaded.plan.train.method == "grpo":
+        _check_prompts(pairs, found)
     if found.failed or place is None or pairs is None:
         return None, found
-    return Admitted(loaded, place, tokenizer, pairs), found
+    return Admitted(loaded, place, tokenizer, pairs, reward), found
 
 
 def check_sae(plan: Plan, pin: SaePin) -> Diagnostics:
@@ -80,9 +98,8 @@ def _both(pinned: object, actual: object, what: str = "digest") -> list[str]:
 
 def _check_settings(plan: Plan, found: Diagnostics) -> None:
     train = plan.train
-    if train.method not in METHODS:
-        helps = [f"train: {{method: {METHODS[0]}}}, or `tiltc export` for another trainer"]
-        found.add("T531", None, f"train.method is `{train.method}`", helps=helps)
+    if fault := batch_fault(train, PartialState().num_processes):
+        found.add("T531", None, fault, helps=["change `train.batch_size` or the number of processes"])
     if train.liger:
         found.add("T533", None, "train.liger is on", helps=["train: {liger: false}"])
     if train.lora is not None and train.lora.layers >= plan.pins.model.layers:
@@ -97,6 +114,7 @@ def _check_rows(loaded: LoadedPlan, found: Diagnostics) -> None:
         notes = [f"row {i}: weight {weight[i]}, margin offset {offset[i]}" for i in bad[:5].tolist()]
         found.add("T536", None, f"{len(bad)} rows can't be trained on", notes=notes)
     _check_loss(loaded.plan.train, int((offset != 0).sum()), found)
+    _check_places(loaded, found)
 
 
 def _check_numbers(loaded: LoadedPlan, found: Diagnostics) -> None:
@@ -137,9 +155,55 @@ def _steering_fault(steering: Steering, vector: np.ndarray | None, model: ModelP
 
 
 def _check_loss(train: Train, shifted: int, found: Diagnostics) -> None:
-    if shifted and train.loss not in OFFSET_LOSSES:
+    if shifted and train.method == "dpo" and train.loss not in OFFSET_LOSSES:
         helps = [f"train: {{loss: {' | '.join(sorted(OFFSET_LOSSES))}}}", "or `with: reweight` on the signals"]
         found.add("T532", None, f"{shifted} rows carry an offset, and train.loss is `{train.loss}`", helps=helps)
+
+
+def _check_places(loaded: LoadedPlan, found: Diagnostics) -> None:
+    method, rows = loaded.plan.train.method, loaded.rows
+    for column, mechanism in IGNORED[method].items():
+        asking = sum(value != NEUTRAL[column] for value in rows[column].to_pylist())
+        if asking:
+            text = f"{asking} rows have a `{column}`, and train.method is `{method}`"
+            helps = ["compile the plan for this method, or train by another"]
+            found.add("T544", None, text, notes=[reason(method, mechanism)], helps=helps)
+
+
+def _reward(plan: Plan, root: Path, plain: bool, found: Diagnostics) -> Path | None:
+    """The folder of GRPO's reward model, if one is named. Without one the plan's terms are the whole reward."""
+    named = plan.train.grpo.reward if plan.train.grpo else None
+    terms = [action for action in plan.actions if action.mechanism == "reward"]
+    if named is None:
+        _check_terms(() if plain else terms, plain, found)
+        return None
+    place = local_path(named, root)
+    if place is None or not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
+        found.add("T507", None, f"`{named}` is no folder with a reward model", helps=["name the `model/` of a run"])
+    return place
+
+
+def _check_terms(terms: Sequence[Action], plain: bool, found: Diagnostics) -> None:
+    helps = ["name a reward model: `train: {grpo: {reward: PATH}}`"]
+    if not terms:
+        why = "a plain run has no reward terms" if plain else "the plan has no reward terms"
+        found.add("T531", None, f"GRPO has nothing to reward: {why}", helps=helps)
+    for action in terms:
+        verb = action.signal.split(":")[0]
+        if (verb == "suppress" and action.strength < 0) or (verb == "amplify" and action.strength > 0):
+            text = f"`{action.signal}` has strength {action.strength:+.3g}, which alone would do the opposite"
+            note = "the strength takes back what the data teach; without their reward there is nothing to take back"
+            found.add("T531", None, text, notes=[note], helps=helps)
+
+
+def _check_prompts(pairs: Sequence[Pair], found: Diagnostics) -> None:
+    """TRL's GRPO renders all prompts alike."""
+    own = sum(bool(pair.template) for pair in pairs)
+    if own:
+        helps = ["take `tools` and `chat_template_kwargs` out of the data, or train by another method"]
+        found.add(
+            "T531", None, f"{own} rows bring chat template arguments of their own, which GRPO can't use", helps=helps
+        )
 
 
 def _model(plan: Plan, root: Path, found: Diagnostics) -> tuple[Path | None, Any]:

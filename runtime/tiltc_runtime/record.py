@@ -93,7 +93,7 @@ class RunRecord(Frozen):
     epochs: float
     #: mean training loss of the last tenth of the steps (weights and offsets included)
     final_loss: float
-    #: one entry a step, as logged; `loss` has weights and offsets in it, `rewards/*` leave them out
+    #: one entry a step, as logged; `loss` has the plan's rows in it, the other metrics leave them out
     history: tuple[dict[str, float], ...]
     sessions: tuple[Session, ...]
     finished: str

@@ -9,21 +9,19 @@ import torch
 from peft import LoraConfig
 from transformers.pytorch_utils import Conv1D
 
-from tiltc.spec import Lora, Train
+from tiltc.spec import Grpo, Lora, Train
 from tiltc_runtime.checkpoints import KEPT
 from tiltc_runtime.loading import decoder_layers
 
 
 def trainer_arguments(train: Train, checkpoints: Path, *, cuda: bool) -> dict[str, Any]:
-    """Arguments for `trl.DPOConfig`.
+    """Arguments for TRL's config of `train.method`.
 
     Weights are float32 unless the plan says `bf16`; `bf16-mixed` is float32 weights with bfloat16 arithmetic.
     """
     return {
         "output_dir": str(checkpoints),
         "use_cpu": not cuda,
-        "loss_type": [train.loss],
-        "beta": train.beta,
         "learning_rate": train.learning_rate,
         "num_train_epochs": train.epochs,
         "max_steps": train.max_steps or -1,
@@ -36,15 +34,10 @@ def trainer_arguments(train: Train, checkpoints: Path, *, cuda: bool) -> dict[st
         "optim": "adamw_torch",
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        "max_length": train.max_length,
-        "truncation_mode": "keep_start",
-        "precompute_ref_log_probs": True,
-        "precompute_ref_batch_size": 2 * train.batch_size,
         "bf16": train.precision == "bf16-mixed",
         "fp16": False,
         "gradient_checkpointing": cuda,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "disable_dropout": True,
         "remove_unused_columns": True,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": cuda,
@@ -63,7 +56,81 @@ def trainer_arguments(train: Train, checkpoints: Path, *, cuda: bool) -> dict[st
         "log_level": "error",
         "use_liger_kernel": False,
         "ddp_find_unused_parameters": False,
+        **OWN[train.method](train),
     }
+
+
+def _dpo(train: Train) -> dict[str, Any]:
+    return {
+        "loss_type": [train.loss],
+        "beta": train.beta,
+        "max_length": train.max_length,
+        "truncation_mode": "keep_start",
+        "precompute_ref_log_probs": True,
+        "precompute_ref_batch_size": 2 * train.batch_size,
+        "disable_dropout": True,
+    }
+
+
+def _reward(train: Train) -> dict[str, Any]:
+    return {"max_length": train.max_length, "center_rewards_coefficient": None, "disable_dropout": True}
+
+
+def _sft(train: Train) -> dict[str, Any]:
+    return {
+        "max_length": train.max_length,
+        "truncation_mode": "keep_start",
+        "loss_type": "nll",
+        "packing": False,
+        "padding_free": False,
+        "shuffle_dataset": False,
+        # rows come with ids and labels
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "average_tokens_across_devices": True,
+    }
+
+
+def _kto(train: Train) -> dict[str, Any]:
+    return {
+        "loss_type": "kto",
+        "beta": train.beta,
+        "desirable_weight": 1.0,
+        "undesirable_weight": 1.0,
+        "max_length": train.max_length,
+        # the responses that KL is estimated with are those of the batch, so batches are fixed
+        "train_sampling_strategy": "sequential",
+        "precompute_ref_log_probs": True,
+        "precompute_ref_batch_size": train.batch_size,
+        "disable_dropout": True,
+    }
+
+
+def _grpo(train: Train) -> dict[str, Any]:
+    asked = train.grpo or Grpo()
+    return {
+        "beta": train.beta,
+        "num_generations": asked.generations,
+        "max_completion_length": asked.max_new_tokens,
+        "temperature": asked.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "num_iterations": 1,
+        "steps_per_generation": train.accumulate,
+        # a reward counts as it is, and a token as any other: a strength is in logits, not in sd of a group
+        "scale_rewards": "none",
+        "loss_type": "dr_grpo",
+        "importance_sampling_level": "token",
+        "shuffle_dataset": True,
+        "train_sampling_strategy": "random",
+        "disable_dropout": True,
+        # the gates of the reward terms travel with their prompt
+        "remove_unused_columns": False,
+        "use_vllm": False,
+        "log_completions": False,
+    }
+
+
+OWN = {"dpo": _dpo, "reward": _reward, "sft": _sft, "kto": _kto, "grpo": _grpo}
 
 
 def weights_dtype(train: Train) -> torch.dtype:

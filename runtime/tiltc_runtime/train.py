@@ -15,10 +15,8 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import AutoModelForCausalLM, TrainerCallback
-from trl.trainer.dpo_config import DPOConfig
+from transformers import TrainerCallback
 
-from tiltc.canonical import sha256_text
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import weights_digest
 from tiltc_runtime.admit import Admitted, admit
@@ -27,7 +25,8 @@ from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.fused import responses_only
 from tiltc_runtime.loading import context_length
 from tiltc_runtime.locking import Locked, lock
-from tiltc_runtime.progress import Diverged, Progress, ReferenceProgress, Say
+from tiltc_runtime.methods import maker
+from tiltc_runtime.progress import Diverged, Progress, Say
 from tiltc_runtime.record import (
     RECORD_FILE,
     Mode,
@@ -39,11 +38,9 @@ from tiltc_runtime.record import (
     read_record,
     write_record,
 )
-from tiltc_runtime.reference import ReferenceCache
+from tiltc_runtime.refused import Refused
 from tiltc_runtime.runfolder import LOCK_FILE, REFERENCE, RunFolder
-from tiltc_runtime.settings import adapter, trainer_arguments, weights_dtype
-from tiltc_runtime.steering import pushes
-from tiltc_runtime.trainer import TiltCollator, TiltedDPOTrainer
+from tiltc_runtime.settings import trainer_arguments
 
 #: written by libraries into a model's folder: pickled arguments with absolute paths, an empty model card
 BY_PRODUCTS = ("training_args.bin", "README.md")
@@ -106,7 +103,10 @@ def run(
         if rows is None:
             return None, found
         mode: Mode = "plain" if plain else "tilted"
-        identity = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
+        identity: dict[str, Any] = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
+        if admitted.reward is not None:
+            # no pin of the plan: another reward model at the same place is another run all the same
+            identity["reward"] = weights_digest(admitted.reward)
         folder = RunFolder(out, identity)
         kept = reference or out / REFERENCE
         job = Job(admitted, rows, folder, mode, (root or plan_folder).absolute(), kept, say)
@@ -127,6 +127,8 @@ def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None,
         found.add("T538", None, f"{job.folder.path} is in use by {locked}")
     except Diverged as diverged:
         found.add("T535", None, str(diverged))
+    except Refused as refused:
+        found.extend(refused.diagnostics)
     return None, found
 
 
@@ -168,31 +170,19 @@ def _train(job: Job) -> RunRecord:
     return record or _written(folder.path)
 
 
-def make_trainer(job: Job) -> TiltedDPOTrainer:
-    """The trainer of a job, with reference log-probabilities in place."""
-    train, folder = job.admitted.plan.train, job.folder
-    cuda = torch.cuda.is_available()
-    settings = DPOConfig(**trainer_arguments(train, folder.checkpoints, cuda=cuda))
-    model = AutoModelForCausalLM.from_pretrained(str(job.admitted.model_folder), dtype=weights_dtype(train))
-    key = sha256_text(f"{job.admitted.plan.pins.model.digest} {train.precision}")
-    tokenizer = job.admitted.tokenizer
+def make_trainer(job: Job) -> Any:
+    """The trainer of a job, ready to go."""
+    train, folder, tokenizer = job.admitted.plan.train, job.folder, job.admitted.tokenizer
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    trainer = TiltedDPOTrainer(
-        model=model,
-        args=settings,
-        train_dataset=job.rows.dataset,
-        processing_class=tokenizer,
-        data_collator=TiltCollator(tokenizer.pad_token_id, train.max_length),
-        peft_config=adapter(train.lora, model) if train.lora else None,
-        reference=ReferenceCache(job.reference, key, ReferenceProgress(job.say)),
-        steering=() if job.mode == "plain" else pushes(job.admitted.plan.steering, job.admitted.loaded.tools),
-        callbacks=[Progress(job.say)],
-    )
+    arguments = trainer_arguments(train, folder.checkpoints, cuda=torch.cuda.is_available())
+    trainer = maker(train.method)(job, arguments)
+    trainer.add_callback(Progress(job.say))
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(SealCheckpoints(trainer, folder.identity))
     if train.lora:
         # twice, as TRL asks for them now and transformers does when training begins
+        model = trainer.model.get_base_model()
         model.disable_input_require_grads()
         trainer.add_callback(NoInputGradients(model))
     return trainer
@@ -212,7 +202,7 @@ class NoInputGradients(TrainerCallback):
         self.model.disable_input_require_grads()
 
 
-def _save(trainer: TiltedDPOTrainer, place: Path) -> None:
+def _save(trainer: Any, place: Path) -> None:
     """Write the model beside its place and move it there, so that `model/` is whole or absent."""
     part = place.with_name(f"{place.name}.part")
     trainer.save_model(str(part))
@@ -225,9 +215,11 @@ def _save(trainer: TiltedDPOTrainer, place: Path) -> None:
         part.rename(place)
 
 
-def _record(job: Job, trainer: TiltedDPOTrainer) -> RunRecord:
+def _record(job: Job, trainer: Any) -> RunRecord:
     plan, place, state = job.admitted.plan, job.folder.model, trainer.state
-    history = tuple(entry for entry in state.log_history if "loss" in entry)
+    # GRPO logs None where a metric has no value
+    steps = [entry for entry in state.log_history if "loss" in entry]
+    history = tuple({k: v for k, v in entry.items() if v is not None} for entry in steps)
     tail = history[-max(1, len(history) // 10) :]
     cuda = torch.cuda.is_available()
     return RunRecord(

@@ -121,6 +121,8 @@ def _problems(folder: Path, record: RunRecord, plan: Plan, mode: str) -> list[st
     if record.mode != mode:
         flag = "with --plain" if mode == "plain" else "without --plain"
         out.append(f"it is a {record.mode} run; this place takes one that was trained {flag}")
+    if plan.train.method == "reward":
+        out.append("it trained a reward model, which scores responses and gives none: there is no policy to sample")
     if record.plan != plan.digest:
         out.append("the plan in the folder is not the one that was trained with")
     try:

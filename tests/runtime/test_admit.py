@@ -136,7 +136,6 @@ def test_missing_model_and_data_are_findings(world: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "sft"}, "T531"),
         ({"loss": "ipo"}, "T532"),
         ({"liger": True}, "T533"),
         ({"lora": Lora(layers=3)}, "T537"),
@@ -144,7 +143,7 @@ def test_missing_model_and_data_are_findings(world: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else str(sorted(value)),
 )
 def test_settings_that_would_void_the_plan_are_refused(world: Path, changes: dict[str, Any], code: str) -> None:
-    """A method without a runtime, a loss without a margin, a fused loss, adapters above the last layer."""
+    """A loss without a margin, a fused loss, adapters above the last layer."""
     tiny_plan(world, world / "plan", train=TRAIN.model_copy(update=changes))
     assert codes(refused(world)) == [code]
 

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 def static(spec_file: SpecFile) -> Diagnostics:
     """Everything that can be refused without evidence."""
-    from tiltc.check import instructions, opposed, settings, tools
+    from tiltc.check import instructions, methods, opposed, settings, tools
 
     found = Diagnostics()
     for rule in (
         opposed.same_concept,
         opposed.family,
         tools.mechanism_cannot,
-        tools.not_built,
         instructions.no_instructions,
+        methods.misplaced_mechanism,
+        methods.batches,
         settings.fused_path,
         settings.loss_without_offsets,
         settings.lost_updates,

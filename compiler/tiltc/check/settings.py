@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tiltc.check.methods import OFFSET_LOSSES, admissible
 from tiltc.diagnostics import Diagnostics
 from tiltc.spec import Amplify, Suppress
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
 
-#: losses in which a margin offset is exact (the offset enters the same sigmoid or hinge as the margin)
-OFFSET_LOSSES = ("sigmoid", "hinge", "robust", "sigmoid_norm")
 #: relative spacing of bf16 (8 bits of mantissa): an update below half of it leaves a weight as it was
 BF16_STEP = 2.0**-8
 #: the size of a typical weight in a transformer's linear layers
@@ -39,7 +38,8 @@ def lost_updates(spec_file: SpecFile, found: Diagnostics) -> None:
 def saturated_beta(spec_file: SpecFile, found: Diagnostics) -> None:
     """T310: with summed log-probabilities a large beta saturates the loss within a few nats."""
     train = spec_file.spec.train
-    if train.beta > SATURATED_BETA and train.loss != "sigmoid_norm":
+    summed = train.method == "kto" or (train.method == "dpo" and train.loss != "sigmoid_norm")
+    if train.beta > SATURATED_BETA and summed:
         found.add(
             "T310",
             spec_file.at(("train", "beta")),
@@ -63,7 +63,7 @@ def fused_path(spec_file: SpecFile, found: Diagnostics) -> None:
 def loss_without_offsets(spec_file: SpecFile, found: Diagnostics) -> None:
     """T315: a reward term needs a loss in which an offset means what the solver thinks it means."""
     spec = spec_file.spec
-    if spec.train.loss in OFFSET_LOSSES:
+    if spec.train.method != "dpo" or "reward" in admissible("dpo", spec.train.loss):
         return
     for i, signal in enumerate(spec.signals):
         if isinstance(signal, Suppress | Amplify) and signal.with_ in ("reward", "auto"):

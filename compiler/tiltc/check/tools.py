@@ -71,14 +71,3 @@ def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Di
             found.add("T308", at, text, helps=[f"remove `{name}`, or name the mechanism"])
         elif forward_only and signal.form != "forward":
             found.add("T308", at, f"`{name}` is a setting of `form: forward`", helps=[f"remove `{name}`"])
-
-
-def not_built(spec_file: SpecFile, found: Diagnostics) -> None:
-    """T405: a training method that this version doesn't lower."""
-    if spec_file.spec.train.method != "dpo":
-        found.add(
-            "T405",
-            spec_file.at(("train", "method")),
-            f"`{spec_file.spec.train.method}` can't be trained yet",
-            helps=["use `method: dpo`"],
-        )

@@ -172,6 +172,36 @@ Example: `amplify: std.stance.apology` with `to: 2x` on data whose rejected resp
 What to do: ask for an absolute amount with `to: 0.1sd`; the compiler then says whether the data can carry it.""",
     ),
     Code(
+        "T317",
+        "mechanism without a place",
+        Severity.ERROR,
+        """Each training method has places for some mechanisms and none for others. What has no place would be left out
+of the training without a trace.
+
+    method    mechanisms
+    dpo       filter, reweight, reward (not under `loss: ipo`), tokens, steer, inoculate
+    reward    filter, reweight, reward: the offset is the margin of the pair
+    sft       filter, reweight, tokens, on the chosen responses
+    kto       filter, reweight
+    grpo      filter (of prompts), reward: a term of the reward of sampled responses
+
+Example: `method: sft` and `with: reward`. Supervised training knows no margin that an offset could be added to.
+
+What to do: choose a mechanism of the method, leave the choice to `with: auto`, or train by another method.""",
+    ),
+    Code(
+        "T318",
+        "batch without a comparison",
+        Severity.ERROR,
+        """KTO measures each response against the others of its batch, and GRPO against those sampled for the same
+prompt. Batches that don't allow it can't be trained on.
+
+Example: `{method: kto, batch_size: 1}`, or `{method: grpo, batch_size: 6}` with eight responses a prompt.
+
+What to do: `batch_size` of two or more for KTO; for GRPO, `batch_size` times `accumulate` must be a multiple of
+`grpo.generations`.""",
+    ),
+    Code(
         "T320",
         "concept without instructions",
         Severity.ERROR,

@@ -156,7 +156,7 @@ What to do: `tiltc run PLAN --plain -o BASE` with the plan of the run that is ve
         Severity.ERROR,
         """\
 The folder is not a finished run: `record.json`, `plan/` or `model/` is missing or damaged, or the plan inside is not
-the one in the record.
+the one in the record. Or the run trained a reward model, which scores responses and gives none: there is nothing to sample.
 
 Example:
 

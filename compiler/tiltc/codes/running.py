@@ -113,14 +113,15 @@ What to do: choose a new folder with `-o`, or pass `--fresh` to delete what is t
     ),
     Code(
         "T531",
-        "training method without a runtime",
+        "method that can't be carried out",
         Severity.ERROR,
-        """The plan asks for a training method that this version can't carry out. `dpo` can be run; for the others,
-`tiltc export` writes the dataset with weight and margin columns for another trainer.
+        """The training method lacks something on this machine or in this plan: KTO and GRPO need batches that hold a
+comparison; GRPO needs something to reward, which without a reward model is the plan's reward terms, each pushing the
+way that its signal says, and prompts that are all rendered alike.
 
-Example: `train: {method: kto}`.
+Example: `tiltc run --plain` with `train: {method: grpo}` and no `grpo.reward`: nothing is rewarded.
 
-What to do: set `train: {method: dpo}` or export the plan.""",
+What to do: what the finding says. A reward model is trained by `method: reward`, and lies in `model/` of its run.""",
     ),
     Code(
         "T532",
@@ -250,5 +251,18 @@ Example:
     error[T543]: no room for an instruction: 3 rows are longer than the model's 2048 tokens with their instruction
 
 What to do: make `train.max_length` smaller by the number that the message names, or the instruction shorter.""",
+    ),
+    Code(
+        "T544",
+        "rows that the method can't obey",
+        Severity.ERROR,
+        """Some rows of the plan ask for what the training method has no place for. The training would leave it out, and
+another signal would be taught than the one that was reviewed. `tiltc explain T317` has the table.
+
+Example:
+
+    error[T544]: rows that the method can't obey: 40 rows have a `margin_offset`, and train.method is `sft`
+
+What to do: compile the spec with this method; the compiler chooses among the mechanisms that it has.""",
     ),
 )

@@ -49,16 +49,6 @@ Example: emoji only ever in chosen. A tilt would have to ignore all of those pai
 What to do: `with: filter`, or a larger share with `to:`.""",
     ),
     Code(
-        "T405",
-        "not in this version",
-        Severity.ERROR,
-        """The language knows it, this version of the compiler can't lower it yet.
-
-Example: `with: steer`, or `train: {method: grpo}`.
-
-What to do: use `filter`, `reweight` or `reward`, and `method: dpo`.""",
-    ),
-    Code(
         "T406",
         "saturated offsets",
         Severity.WARNING,
