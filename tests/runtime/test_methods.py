@@ -157,9 +157,10 @@ def test_a_reward_model_learns_the_planned_loss_with_dpos_sign(world: Path, tmp_
     assert trainer.train_dataset[MARGIN] == [-offset for offset in rows[OFFSET]]
     perturb(trainer.model)
     ours = loss_and_gradient(trainer, range(6))
+    model: Any = trainer.model
 
     def score(ids: list[int]) -> torch.Tensor:
-        return trainer.model(input_ids=torch.tensor([ids])).logits[0, 0]
+        return model(input_ids=torch.tensor([ids])).logits[0, 0]
 
     losses = [
         -row[WEIGHT]
