@@ -99,12 +99,17 @@ def _assign(bands: tuple[Band, ...], spec: Spec, state: State) -> dict[int, tupl
         if isinstance(ask, Keep):
             continue
         if ask.with_ == "auto" and ask.strength is not None:
-            out[band.signal.index] = ("reward", "a strength is given, and a strength is a reward term's")
+            out[band.signal.index] = (_tilted(spec), "a strength is given, and a strength is a tilt's")
         elif ask.with_ == "auto":
             out[band.signal.index] = _auto(band, spec, state)
         else:
             out[band.signal.index] = (ask.with_, "asked for in the spec")
     return out
+
+
+def _tilted(spec: Spec) -> Built:
+    """The tilt that the training method has a place for."""
+    return "reward" if "reward" in admissible(spec.train.method, spec.train.loss) else "reweight"
 
 
 def _auto(band: Band, spec: Spec, state: State) -> tuple[Built, str]:
@@ -113,7 +118,7 @@ def _auto(band: Band, spec: Spec, state: State) -> tuple[Built, str]:
     Where the training method has no place for a reward term, weights in its stead.
     """
     signal, budget = band.signal, spec.budget
-    tilted: Built = "reward" if "reward" in admissible(spec.train.method, spec.train.loss) else "reweight"
+    tilted = _tilted(spec)
     instead = "" if tilted == "reward" else f"; `{spec.train.method}` has no place for a reward term"
     problem = Problem(signal.gap[:, None], state.base, np.array([band.target]), np.array([band.tolerance]))
     if isinstance(signal.ask, Suppress):
@@ -156,11 +161,13 @@ def _run(
     columns = [protocol.column(b.signal, state) if b in active else state.gap(b.signal) for b in solving]
     basis = _columns(columns, state)
     solution = protocol.solve(problem, basis, state, [b.signal for b in solving], spec_file.spec.budget)
-    auto, train = [b for b in active if _with(b) == "auto"], spec_file.spec.train
+    auto = [b for b in active if _with(b) == "auto"]
     if not solution.feasible and protocol.name == "filter" and auto:
         for band in auto:
-            tilted: Built = "reward" if "reward" in admissible(train.method, train.loss) else "reweight"
-            assigned[band.signal.index] = (tilted, "with the other signals, a filter exceeds the budget")
+            assigned[band.signal.index] = (
+                _tilted(spec_file.spec),
+                "with the other signals, a filter exceeds the budget",
+            )
         if rest := [b for b in active if b not in auto]:
             _run(spec_file, protocol, rest, bands, assigned, state, found)
         return

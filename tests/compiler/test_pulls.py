@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.compiler.synthetic import SyntheticEvidence, evidence, spec_text
+from tiltc.compare import compare, show
 from tiltc.derived import Derived
 from tiltc.parse import parse
 from tiltc.pipeline import compile_spec
@@ -180,3 +181,32 @@ def test_along_another_basis_the_constraints_hold(seed: int, noise: float) -> No
         assert found.certificate
     if noise < 0.5:
         assert found.feasible == tilt(made, REWARD).feasible
+
+
+def test_every_mechanism_side_by_side(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """A comparison's figures are those of the plans themselves; what can't be compiled says by which code."""
+    path = tmp_path / "spec.yaml"
+    rest = "  - keep: std.style.emoji\n  - amplify: std.stance.flattery\n    to: 0.05 sd\n"
+    path.write_text(spec_text("  - suppress: std.style.bold\n" + rest))
+    spec_file, _ = parse(path)
+    assert spec_file is not None
+    both = evidence(600, RATES | {"std.stance.flattery": (0.4, 0.3)}, seed=6)
+    suppressed, amplified = compare(spec_file, both)  # type: ignore[arg-type]
+    by_name = {(c.mechanism, c.form): c for c in suppressed.candidates}
+    assert len(by_name) == 8
+    assert [c.mechanism for c in suppressed.candidates if c.chosen] == ["reward"]
+    assert by_name["tokens", None].refused == ("T213",), "what a second pass has not read"
+    assert by_name["filter", None].refused == ("T402",)
+    assert {c.mechanism for c in amplified.candidates} == {"reweight", "reward", "steer", "inoculate"}
+    path.write_text(spec_text("  - suppress: std.style.bold\n    with: reweight\n" + rest))
+    direct_file, _ = parse(path)
+    assert direct_file is not None
+    direct, _ = compile_spec(direct_file, both)  # type: ignore[arg-type]
+    assert direct is not None
+    bold = direct.plan.forecast[0]
+    mine = by_name["reweight", None]
+    assert (mine.first_step, mine.simulated) == (bold.tilted, bold.simulated_tilted)
+    assert mine.effective_sample == direct.plan.spend.effective_sample
+    page = show((suppressed, amplified))
+    assert "reward*" in page
+    assert "refused: T213" in page

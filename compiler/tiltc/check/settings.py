@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tiltc.check.methods import OFFSET_LOSSES, admissible
 from tiltc.diagnostics import Diagnostics
-from tiltc.spec import Amplify, Suppress
+from tiltc.spec import Keep
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -66,12 +66,14 @@ def loss_without_offsets(spec_file: SpecFile, found: Diagnostics) -> None:
     if spec.train.method != "dpo" or "reward" in admissible("dpo", spec.train.loss):
         return
     for i, signal in enumerate(spec.signals):
-        if isinstance(signal, Suppress | Amplify) and signal.with_ in ("reward", "auto"):
+        if isinstance(signal, Keep) or signal.form == "forward":
+            continue
+        if signal.with_ in ("reward", "steer", "inoculate"):
             found.add(
                 "T315",
                 spec_file.at(("train", "loss")),
                 f"an offset has no exact meaning in `{spec.train.loss}`",
-                notes=[f"signal {i + 1} (`{signal.verb}: {signal.concept}`) may be lowered to a reward term"],
+                notes=[f"signal {i + 1} (`{signal.verb}: {signal.concept}`) is carried out by an offset"],
                 helps=[
                     f"use one of {', '.join(f'`{n}`' for n in OFFSET_LOSSES)}, or `with: filter` or `with: reweight`"
                 ],

@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="write nothing; fail when DIR differs from what compiles now"
     )
     parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="write nothing; show what each mechanism would do for each signal (with --format json: as JSON)",
+    )
+    parser.add_argument(
         "--evidence", type=Path, metavar="DIR", help="an evidence folder, instead of looking in the store"
     )
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
@@ -44,6 +49,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         return report(found, args, out, err, sources)
     cache = None if args.no_cache else args.store.parent / "derived"
     compiled, found = compile_spec(spec_file, evidence, cache, found)
+    if args.compare and compiled is not None and not found.failed:
+        return _compare(spec_file, evidence, cache, args, out)
     if compiled is not None and not found.failed:
         if args.check:
             _check(args, compiled.plan, found)
@@ -66,6 +73,18 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
     if evidence is not None and args.evidence is not None:
         found.extend(answers(evidence.manifest, spec_file.spec, spec_file.folder))
     return evidence
+
+
+def _compare(spec_file: SpecFile, evidence: Evidence, cache: Path | None, args: argparse.Namespace, out: TextIO) -> int:
+    from tiltc.canonical import canonical_json
+    from tiltc.compare import compare, show
+
+    found = compare(spec_file, evidence, cache)
+    if args.format == "json":
+        out.write(canonical_json([c.model_dump(mode="json") for c in found]))
+    else:
+        out.write(show(found))
+    return 0
 
 
 def _write(args: argparse.Namespace, compiled: Compiled, out: TextIO, err: TextIO) -> None:
