@@ -6,22 +6,23 @@ and holds what the earlier ones reached, so that the whole plan meets the whole 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltc.diagnostics import Diagnostics, Label, Span
+from tiltc.plan import Built
+from tiltc.protocols import PROTOCOLS, Band, Decision, Protocol, State
 from tiltc.resolved import CheckedSpec, ResolvedSignal
-from tiltc.solve import REWARD, REWEIGHT, Problem, Solution, drop, effective_sample, tilt
+from tiltc.solve import REWARD, Problem, Solution, drop, effective_sample, tilt
 from tiltc.spec import Amplify, Budget, Keep, Suppress
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
 
 Array = npt.NDArray[np.float64]
-Built = Literal["filter", "reweight", "reward"]
 
 #: no tolerance is finer than this share of a signal's own standard error: the data can't tell the difference
 FINEST = 0.25
@@ -32,74 +33,43 @@ ONE_SIDED = 0.02
 
 
 @dataclass(frozen=True)
-class Band:
-    """What a signal allows g to be: target +- tolerance."""
-
-    signal: ResolvedSignal
-    target: float
-    tolerance: float
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided for one signal."""
-
-    band: Band
-    mechanism: Built
-    strength: float
-    because: str
-    rows: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
 class Solved:
-    """The plan as numbers, one entry per pair: keep, weight (mean 1 over kept rows) and margin offset in logits."""
+    """The plan as numbers, one entry per pair: keep, weight (mean 1 over kept rows), margin offset in logits, whether its
+    token masks are in place, the logits that forward forms amount to, and by signal the rows of these."""
 
     checked: CheckedSpec
     keep: npt.NDArray[np.bool_]
     weight: Array
     offset: Array
+    masked: npt.NDArray[np.bool_]
+    implied: Array
+    forward: dict[int, npt.NDArray[np.bool_]]
     bands: tuple[Band, ...]
     decisions: tuple[Decision, ...]
 
     @property
     def factor(self) -> Array:
         """m w 2 sigmoid(-o): what each pair's first-step gradient is multiplied with (n,)."""
-        return self.keep * self.weight * (1 - np.tanh(0.5 * self.offset))
-
-
-@dataclass
-class _State:
-    """The solver's position between two mechanisms."""
-
-    keep: npt.NDArray[np.bool_]
-    weight: Array
-    offset: Array
-    done: list[Decision] = field(default_factory=list)
-
-    @property
-    def base(self) -> Array:
-        return self.keep * self.weight
+        return self.keep * self.weight * (1 - np.tanh(0.5 * (self.offset + self.implied)))
 
 
 def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Diagnostics]:
     """Solve the spec. All infeasibilities are reported with the signals that cause them."""
     found = Diagnostics()
     bands = tuple(_band(s) for s in checked.resolved.signals)
-    n = len(checked.resolved.pairs.usable)
-    # rows that training can't use count for nothing, here as there
-    state = _State(checked.resolved.pairs.usable.copy(), np.ones(n), np.zeros(n))
+    state = State.untouched(checked.resolved)
     assigned = _assign(bands, spec_file.spec.budget, state)
-    for mechanism in ("filter", "reweight", "reward"):
-        active = [b for b in bands if assigned.get(b.signal.index, ("", ""))[0] == mechanism]
+    for protocol in PROTOCOLS:
+        active = [b for b in bands if assigned.get(b.signal.index, ("", ""))[0] == protocol.name]
         if active:
-            _run(spec_file, mechanism, active, bands, assigned, state, found)
+            _run(spec_file, protocol, active, bands, assigned, state, found)
     if not found.failed:
         for band in bands:
-            if getattr(band.signal.ask, "strength", None) is not None:
+            if band.signal.pull is not None or getattr(band.signal.ask, "strength", None) is not None:
                 _missed(spec_file, band, state, found)
         _spend(spec_file, state, found)
-    solved = Solved(checked, state.keep, state.weight, state.offset, bands, tuple(state.done))
+    parts = (state.keep, state.weight, state.offset, state.masked, state.implied, state.forward)
+    solved = Solved(checked, *parts, bands, tuple(state.done))
     return (None if found.failed else solved), found
 
 
@@ -120,7 +90,7 @@ def _band(signal: ResolvedSignal) -> Band:
     return Band(signal, target, max(ask.within * size, least))
 
 
-def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int, tuple[Built, str]]:
+def _assign(bands: tuple[Band, ...], budget: Budget, state: State) -> dict[int, tuple[Built, str]]:
     """Mechanism and reason for every signal that asks for a change."""
     out: dict[int, tuple[Built, str]] = {}
     for band in bands:
@@ -131,12 +101,12 @@ def _assign(bands: tuple[Band, ...], budget: Budget, state: _State) -> dict[int,
             out[band.signal.index] = ("reward", "a strength is given, and a strength is a reward term's")
         elif ask.with_ == "auto":
             out[band.signal.index] = _auto(band, budget, state)
-        elif ask.with_ in ("filter", "reweight", "reward"):
+        else:
             out[band.signal.index] = (ask.with_, "asked for in the spec")
     return out
 
 
-def _auto(band: Band, budget: Budget, state: _State) -> tuple[Built, str]:
+def _auto(band: Band, budget: Budget, state: State) -> tuple[Built, str]:
     """Few rows carry it: filter. Otherwise a reward term, which drops nothing; to amplify past its reach, weights."""
     signal = band.signal
     problem = Problem(signal.gap[:, None], state.base, np.array([band.target]), np.array([band.tolerance]))
@@ -153,52 +123,60 @@ def _auto(band: Band, budget: Budget, state: _State) -> tuple[Built, str]:
 
 def _run(
     spec_file: SpecFile,
-    mechanism: Built,
+    protocol: Protocol,
     active: list[Band],
     bands: tuple[Band, ...],
     assigned: dict[int, tuple[Built, str]],
-    state: _State,
+    state: State,
     found: Diagnostics,
 ) -> None:
-    """Solve one mechanism for its signals, all keeps and all that earlier mechanisms settled."""
-    settled = _settled(state)
-    by_hand = [b for b in active if getattr(b.signal.ask, "strength", None) is not None]
+    """Solve one protocol for its signals, all keeps and all that earlier mechanisms settled."""
+    settled = _settled(state, protocol)
+    fixed = [b for b in active if protocol.fixed(b.signal)]
+    for band in fixed:
+        protocol.settle(band.signal, state, spec_file.spec.train.beta)
     held = [b for b in bands if isinstance(b.signal.ask, Keep)] + settled
-    solving = [b for b in active if b not in by_hand] + held
-    offset = sum((_by_hand(b) * b.signal.gap for b in by_hand), np.zeros(len(state.keep)))
+    solving = [b for b in active if b not in fixed] + held
+    by_hand = (_by_hand(b) * protocol.column(b.signal, state) for b in fixed)
     problem = Problem(
-        np.column_stack([b.signal.gap for b in solving]) if solving else np.zeros((len(state.keep), 0)),
+        _columns([state.gap(b.signal) for b in solving], state),
         state.base,
         np.array([b.target for b in solving]),
         np.array([b.tolerance for b in solving]),
-        offset,
+        sum(by_hand, state.margin),
     )
-    solution = _solve(mechanism, problem, spec_file.spec.budget)
+    columns = [protocol.column(b.signal, state) if b in active else state.gap(b.signal) for b in solving]
+    basis = _columns(columns, state)
+    solution = protocol.solve(problem, basis, state, [b.signal for b in solving], spec_file.spec.budget)
     auto = [b for b in active if _with(b) == "auto"]
-    if not solution.feasible and mechanism == "filter" and auto:
+    if not solution.feasible and protocol.name == "filter" and auto:
         for band in auto:
             assigned[band.signal.index] = ("reward", "with the other signals, a filter exceeds the budget")
         if rest := [b for b in active if b not in auto]:
-            _run(spec_file, mechanism, rest, bands, assigned, state, found)
+            _run(spec_file, protocol, rest, bands, assigned, state, found)
         return
     if not solution.feasible:
-        _infeasible(spec_file, mechanism, problem, solution, solving, found)
+        _infeasible(spec_file, protocol.name, problem, solution, solving, found)
         return
     strength = {b.signal.index: float(s) for b, s in zip(solving, solution.strength, strict=True)}
-    strength |= {b.signal.index: _by_hand(b) for b in by_hand}
-    _apply(mechanism, problem, solution, state)
-    for band in [*active, *[b for b in held if strength[b.signal.index]]]:
-        state.done.append(_decision(band, mechanism, strength, assigned, solution))
+    strength |= {b.signal.index: _by_hand(b) for b in fixed}
+    decisions = [
+        _decision(band, protocol, strength[band.signal.index], assigned, solution, state)
+        for band in [*active, *[b for b in held if strength[b.signal.index]]]
+    ]
+    protocol.apply(problem, basis, solution, state)
+    state.done.extend(decisions)
 
 
-def _settled(state: _State) -> list[Band]:
+def _columns(columns: list[Array], state: State) -> Array:
+    """(n, c)"""
+    return np.column_stack(columns) if columns else np.zeros((len(state.keep), 0))
+
+
+def _settled(state: State, protocol: Protocol) -> list[Band]:
     """Signals that an earlier mechanism solved: held where they are. Keeps are held anyway, given strengths are not."""
     unique = {d.band.signal.index: d.band for d in state.done}
-    return [
-        b
-        for b in unique.values()
-        if not isinstance(b.signal.ask, Keep) and getattr(b.signal.ask, "strength", None) is None
-    ]
+    return [b for b in unique.values() if not isinstance(b.signal.ask, Keep) and not protocol.fixed(b.signal)]
 
 
 def _with(band: Band) -> str:
@@ -206,37 +184,22 @@ def _with(band: Band) -> str:
 
 
 def _by_hand(band: Band) -> float:
-    """A strength given by hand is a size; its sign is the one that moves the signal toward its target."""
+    """A strength given by hand is a size; its sign is the one that moves the signal toward its target. 0 without one."""
     size = float(band.signal.ask.strength or 0.0)  # type: ignore[union-attr]
     return size if band.target < band.signal.today else -size
 
 
-def _solve(mechanism: Built, problem: Problem, budget: Budget) -> Solution:
-    if mechanism == "filter":
-        return drop(problem, budget.drop)
-    return tilt(problem, REWARD if mechanism == "reward" else REWEIGHT)
-
-
-def _apply(mechanism: Built, problem: Problem, solution: Solution, state: _State) -> None:
-    if mechanism == "filter":
-        state.keep = state.keep & (solution.factor > 0)
-    elif mechanism == "reweight":
-        state.weight = state.weight * solution.factor
-    else:
-        state.offset = state.offset + problem.offset + problem.gaps @ solution.strength
-
-
 def _decision(
-    band: Band, mechanism: Built, strength: dict[int, float], assigned: dict[int, tuple[Built, str]], solution: Solution
+    band: Band,
+    protocol: Protocol,
+    solved: float,
+    assigned: dict[int, tuple[Built, str]],
+    solution: Solution,
+    state: State,
 ) -> Decision:
-    if mechanism == "filter":
-        rows = (solution.factor == 0) & (band.signal.gap != 0)
-        return Decision(
-            band, mechanism, float(rows.sum()), assigned.get(band.signal.index, ("", "held at its target"))[1], rows
-        )
-    size = strength[band.signal.index]
+    size = protocol.strength(band.signal, solved, solution, state)
     because = assigned.get(band.signal.index, ("", "compensates what the other signals would drag along"))[1]
-    return Decision(band, mechanism, size, because, (band.signal.gap != 0) & (size != 0))
+    return Decision(band, protocol.name, size, because, protocol.touched(band.signal, size, solution, state))
 
 
 def _place(spec_file: SpecFile, band: Band) -> Span:
@@ -311,9 +274,9 @@ def _correlation(clash: list[Band]) -> list[str]:
     )
 
 
-def _missed(spec_file: SpecFile, band: Band, state: _State, found: Diagnostics) -> None:
-    factor = state.base * (1 - np.tanh(0.5 * state.offset))
-    reached = float((band.signal.gap * factor).mean())
+def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -> None:
+    factor = state.base * (1 - np.tanh(0.5 * state.margin))
+    reached = float((state.gap(band.signal) * factor).mean())
     if abs(reached - band.target) > band.tolerance:
         found.add(
             "T407",
@@ -324,9 +287,9 @@ def _missed(spec_file: SpecFile, band: Band, state: _State, found: Diagnostics) 
         )
 
 
-def _spend(spec_file: SpecFile, state: _State, found: Diagnostics) -> None:
+def _spend(spec_file: SpecFile, state: State, found: Diagnostics) -> None:
     least = spec_file.spec.budget.effective_sample
-    factor = 1 - np.tanh(0.5 * state.offset)
+    factor = 1 - np.tanh(0.5 * state.margin)
     reached = effective_sample(factor, state.base)
     if reached < least:
         found.add(

@@ -8,6 +8,7 @@ enough examples in the data is measured on its contrast set; one without either 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -161,15 +162,20 @@ def _correlations(columns: Array, with_: Array) -> Array:
 
 def _baselines(texts: Labelled) -> tuple[Detection, ...]:
     """Difference of means (paper section 3.1) and an L2 logistic probe on the mean-pooled residual, fitted on half A."""
+    return tuple(_measure(tool, texts.residuals @ vector(texts, tool), texts) for tool in ("direction", "probe"))
+
+
+def vector(texts: Labelled, tool: Literal["direction", "probe"]) -> Array:
+    """A vector (d,) along which the mean residuals of texts that show the concept lie further, fitted on half A.
+
+    A direction is the difference of means, in units of the residual stream: with it minus without it. A probe is the
+    weight vector of a logistic regression on standardised residuals, taken back to the residual stream.
+    """
     fit, label = texts.residuals[texts.half], texts.label[texts.half]
+    if tool == "direction":
+        return np.asarray(fit[label].mean(0) - fit[~label].mean(0), dtype=np.float64)
     centre, spread = fit.mean(0), fit.std(0) + 1e-6
-    direction = fit[label].mean(0) - fit[~label].mean(0)
-    whitened = (fit - centre) / spread
-    probe = _logistic(whitened, label)
-    return (
-        _measure("direction", texts.residuals @ direction, texts),
-        _measure("probe", (texts.residuals - centre) / spread @ probe, texts),
-    )
+    return _logistic((fit - centre) / spread, label) / spread
 
 
 def _logistic(x: Array, label: Bools) -> Array:
@@ -196,11 +202,11 @@ def _score(group: Group, activations: sparse.csc_matrix) -> Array:
     return saturate(activations, features, scale) @ weight
 
 
-def _measure(tool: str, scores: Array, texts: Labelled) -> Detection:
+def _measure(tool: Literal["sae", "direction", "probe"], scores: Array, texts: Labelled) -> Detection:
     held = ~texts.half
     label = texts.label[held]
     return Detection(
-        tool=tool,  # type: ignore[arg-type]
+        tool=tool,
         auroc=rounded(auroc(scores[held], label)),
         positives=int(label.sum()),
         negatives=int((~label).sum()),

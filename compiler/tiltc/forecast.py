@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiltc.choose import Band, Solved
+from tiltc.choose import Solved
 from tiltc.plan import ForecastRow, Interval, Kind
+from tiltc.protocols import Band
+from tiltc.resolved import ResolvedSpec
 from tiltc.stats import bootstrap_means
 
 Array = npt.NDArray[np.float64]
@@ -37,6 +39,8 @@ class Item:
     name: str
     kind: Kind
     gap: Array
+    #: (n,) gaps once all token masks are in place
+    masked: Array
     band: Band | None = None
     share: float = 1.0
 
@@ -44,31 +48,36 @@ class Item:
 def items(solved: Solved) -> tuple[Item, ...]:
     """All that is forecast: every signal, every concept that only a gated signal names, the library, the groups."""
     resolved = solved.checked.resolved
-    signals = [_of_signal(band, resolved.pairs.usable) for band in solved.bands]
+    masking = resolved.masking
+    after = {} if masking is None else masking.after
+    groups_after = resolved.discovered_gaps if masking is None else masking.discovered
+    signals = [_of_signal(band, resolved) for band in solved.bands]
     everywhere = {b.signal.concept.plan.name for b in solved.bands if b.signal.gate is None}
     gated = {b.signal.concept.plan.name: b.signal.concept.gap for b in solved.bands}
-    overall = [Item(name, "declared", gap) for name, gap in gated.items() if name not in everywhere]
-    library = [Item(m.plan.name, "library", m.gap) for m in resolved.library]
+    overall = [Item(name, "declared", g, after.get(name, g)) for name, g in gated.items() if name not in everywhere]
+    library = [Item(m.plan.name, "library", m.gap, after.get(m.plan.name, m.gap)) for m in resolved.library]
     groups = [
-        Item(d.name, "discovered", g) for d, g in zip(resolved.discovered, resolved.discovered_gaps.T, strict=True)
+        Item(d.name, "discovered", g, m)
+        for d, g, m in zip(resolved.discovered, resolved.discovered_gaps.T, groups_after.T, strict=True)
     ]
     return (*signals, *overall, *library, *groups)
 
 
-def _of_signal(band: Band, usable: npt.NDArray[np.bool_]) -> Item:
+def _of_signal(band: Band, resolved: ResolvedSpec) -> Item:
     signal = band.signal
     opened = None if signal.gate is None else signal.gate.present
-    share = 1.0 if opened is None else float((opened & usable).mean())
-    return Item(signal.concept.plan.name, "declared", signal.gap, band, share)
+    share = 1.0 if opened is None else float((opened & resolved.pairs.usable).mean())
+    return Item(signal.concept.plan.name, "declared", signal.gap, resolved.gap_masked(signal), band, share)
 
 
 def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     """One row for every item, signals in the order of the spec."""
     every = items(solved)
-    gaps = np.column_stack([item.gap for item in every])
+    gaps, masked = (np.column_stack([getattr(item, k) for item in every]) for k in ("gap", "masked"))
+    seen = np.where(solved.masked[:, None], masked, gaps)
     cluster = solved.checked.resolved.pairs.cluster
-    plain, tilted = _first_step(gaps, solved.factor, cluster)
-    shift_plain, shift_tilted = simulate(gaps, solved)
+    plain, tilted = _first_step(gaps, seen * solved.factor[:, None], cluster)
+    shift_plain, shift_tilted = simulate(gaps, seen, solved)
     return tuple(
         _row(item, plain[i], tilted[i], float(shift_plain[i]), float(shift_tilted[i])) for i, item in enumerate(every)
     )
@@ -92,9 +101,9 @@ def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shif
     )
 
 
-def _first_step(gaps: Array, factor: Array, cluster: npt.NDArray[np.int64]) -> tuple[list[Interval], list[Interval]]:
+def _first_step(gaps: Array, tilted: Array, cluster: npt.NDArray[np.int64]) -> tuple[list[Interval], list[Interval]]:
     """g without and with the plan, from the same bootstrap draws."""
-    contributions = np.hstack([gaps, gaps * factor[:, None]])
+    contributions = np.hstack([gaps, tilted])
     low, high = bootstrap_means(contributions, cluster, SEED)
     intervals = [
         Interval(value=_round(v), low=_round(a), high=_round(b))
@@ -103,24 +112,29 @@ def _first_step(gaps: Array, factor: Array, cluster: npt.NDArray[np.int64]) -> t
     return intervals[: gaps.shape[1]], intervals[gaps.shape[1] :]
 
 
-def simulate(gaps: Array, solved: Solved) -> tuple[Array, Array]:
+def simulate(gaps: Array, seen: Array, solved: Solved) -> tuple[Array, Array]:
     """Shift (k,) of every score, in sd, after simulated plain and tilted training of the same length.
 
     Gradient descent on mean(b softplus(-(m + o))) over margins m that lie in the span of the gaps. The descent is in
     the space of margins and not of coefficients, so a concept that is measured under five names does not count five
     times. A score moves by the covariance of its gap with the learned margin; the first step is g itself.
+
+    Args:
+        gaps: (n, k)
+        seen: (n, k) what the plan's token masks leave of them.
     """
+    n = len(gaps)
+    plain, steps = _descend(gaps, np.ones(n), np.zeros(n), None)
+    tilted, _ = _descend(seen, solved.keep * solved.weight, solved.offset + solved.implied, steps)
+    return gaps.T @ plain / n, seen.T @ tilted / n
+
+
+def _descend(gaps: Array, base: Array, offset: Array, steps: int | None) -> tuple[Array, int]:
+    """The margins (n,) after `steps` steps, or after as many as bring their mean size to `MARGIN`."""
     n, k = gaps.shape
     second = gaps.T @ gaps / n
     ridge = RIDGE * float(np.trace(second)) / max(k, 1) + 1e-12
     project = np.linalg.solve(second + ridge * np.eye(k), gaps.T / n)
-    plain, steps = _descend(gaps, project, np.ones(n), np.zeros(n), None)
-    tilted, _ = _descend(gaps, project, solved.keep * solved.weight, solved.offset, steps)
-    return gaps.T @ plain / n, gaps.T @ tilted / n
-
-
-def _descend(gaps: Array, project: Array, base: Array, offset: Array, steps: int | None) -> tuple[Array, int]:
-    """The margins (n,) after `steps` steps, or after as many as bring their mean size to `MARGIN`."""
     margin = np.zeros(len(gaps))
     for step in range(steps or STEPS):
         if steps is None and np.abs(margin).mean() >= MARGIN:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from tiltc.choose import Decision, Solved
+from tiltc.canonical import sha256_text
+from tiltc.choose import Solved
 from tiltc.forecast import forecast
-from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend
+from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend, Steering
 from tiltc.planfile import row_table, sealed
+from tiltc.protocols import Decision
 from tiltc.solve import effective_sample
 
 if TYPE_CHECKING:
@@ -18,16 +21,26 @@ if TYPE_CHECKING:
 
     from tiltc.evidence import Manifest
     from tiltc.parse import SpecFile
+    from tiltc.resolved import Pull, ResolvedSignal
+
+Array = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 #: weights and offsets are written to this many significant digits: beyond them lie the last bits of a BLAS
 DIGITS = 9
 
 
-def lower(
-    spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tuple[Allowed, ...]
-) -> tuple[Plan, pa.Table]:
-    """The plan and its `rows.parquet` table, digests filled in."""
-    rows = _rows(solved)
+class Compiled(NamedTuple):
+    """A plan, its `rows.parquet` table, and the vectors of its `tools.safetensors` by key; digests filled in."""
+
+    plan: Plan
+    rows: pa.Table
+    tools: dict[str, Array]
+
+
+def lower(spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tuple[Allowed, ...]) -> Compiled:
+    """The solved spec in the form that is written."""
+    rows, tools = _rows(solved), _tools(solved)
     spec = spec_file.spec
     concepts = _concepts(solved)
     plan = Plan(
@@ -43,12 +56,71 @@ def lower(
         overrides=dict(sorted(spec_file.overrides.items())),
         concepts=concepts,
         discovered=solved.checked.resolved.discovered,
+        prompts=_prompts(solved),
+        steering=_steering(solved),
         actions=tuple(_action(d) for d in solved.decisions),
         forecast=forecast(solved),
         spend=_spend(solved),
         allowed=allowed,
     )
-    return sealed(plan, rows), rows
+    return Compiled(sealed(plan, rows, tools), rows, tools)
+
+
+def _forward(solved: Solved) -> list[tuple[ResolvedSignal, Pull, Bools]]:
+    """Signals that are carried out by a forward form, with the rows on which the policy is intervened on."""
+    signals = solved.checked.resolved.signals
+    return [(s, s.pull, solved.forward[s.index]) for s in signals if s.pull is not None and s.index in solved.forward]
+
+
+def _prompts(solved: Solved) -> tuple[str, ...]:
+    """The instructions of all signals, each signal's in a row."""
+    return tuple(prompt for _, pull, _ in _forward(solved) for prompt in pull.prompts)
+
+
+def _steering(solved: Solved) -> tuple[Steering, ...]:
+    return tuple(
+        Steering(
+            concept=signal.concept.plan.name,
+            tool="probe" if signal.ask.readout == "probe" else "direction",
+            key=_steering_key(signal),
+            layer=pull.layer,
+            size=pull.size,
+        )
+        for signal, pull, _ in _forward(solved)
+        if pull.vector
+    )
+
+
+def _steering_key(signal: ResolvedSignal) -> str:
+    return f"{signal.concept.plan.name}.steer.{signal.index}"
+
+
+def _tools(solved: Solved) -> dict[str, Array]:
+    """The vectors that the plan reads concepts by, and those that it steers with."""
+    resolved = solved.checked.resolved
+    read = {
+        s.concept.plan.projection.key: np.array(s.concept.vector)
+        for s in resolved.signals
+        if s.concept.plan.projection is not None and s.concept.vector is not None
+    }
+    steered = {_steering_key(s): np.array(pull.vector) for s, pull, _ in _forward(solved) if pull.vector}
+    return read | steered
+
+
+def _interventions(solved: Solved) -> dict[str, Any]:
+    """Columns of the forward forms. A row takes its paraphrase by its id, so that others may come and go around it."""
+    ids = solved.checked.resolved.pairs.row_ids
+    prompt, steered = [-1] * len(ids), [[] for _ in ids]
+    first, number = 0, 0
+    for _, pull, rows in _forward(solved):
+        for i in np.flatnonzero(rows):
+            if pull.prompts:
+                prompt[i] = first + int(sha256_text(ids[i])[:8], 16) % len(pull.prompts)
+            else:
+                steered[i].append(number)
+        first += len(pull.prompts)
+        number += bool(pull.vector)
+    return {"chosen_prompt": prompt, "chosen_steered": steered}
 
 
 def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, ...]) -> Pins:
@@ -101,9 +173,22 @@ def _rows(solved: Solved) -> pa.Table:
             "keep": solved.keep,
             "weight": [_digits(w) for w in weight],
             "margin_offset": [_digits(o) for o in solved.offset],
+            **_masks(solved),
+            **_interventions(solved),
             "reason": _reasons(solved),
         }
     )
+
+
+def _masks(solved: Solved) -> dict[str, list[list[int]]]:
+    masking = solved.checked.resolved.masking
+    if masking is None:
+        return {}
+    sides = {"chosen_masked": masking.chosen, "rejected_masked": masking.rejected}
+    return {
+        name: [tokens.tolist() if on else [] for tokens, on in zip(side, solved.masked, strict=True)]
+        for name, side in sides.items()
+    }
 
 
 def _reasons(solved: Solved) -> list[str]:
@@ -121,7 +206,7 @@ def _spend(solved: Solved) -> Spend:
         rows=len(solved.keep),
         kept=int(solved.keep.sum()),
         unusable=int((~solved.checked.resolved.pairs.usable).sum()),
-        effective_sample=_digits(effective_sample(1 - np.tanh(0.5 * solved.offset), base)),
+        effective_sample=_digits(effective_sample(1 - np.tanh(0.5 * (solved.offset + solved.implied)), base)),
         largest_weight=_digits(float(base.max(initial=0.0))),
         largest_offset=_digits(float(np.abs(solved.offset).max(initial=0.0))),
     )

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 from tiltc.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tiltc.evidence import Evidence
+    from tiltc.lower import Compiled
     from tiltc.parse import SpecFile
-    from tiltc.plan import Plan
 
 
 #: families of codes whose every check has been made by the end of a compile
@@ -27,8 +25,8 @@ JUDGED = ("T1", "T2", "T3", "T4")
 
 def compile_spec(
     spec_file: SpecFile, evidence: Evidence, cache: Path | None = None, said: Diagnostics | None = None
-) -> tuple[tuple[Plan, pa.Table] | None, Diagnostics]:
-    """Compile a parsed spec against evidence into a plan and its rows.
+) -> tuple[Compiled | None, Diagnostics]:
+    """Compile a parsed spec against evidence into a plan, its rows and its vectors.
 
     Args:
         cache: folder for results that follow from the evidence alone; None recomputes them.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.spec import Budget, Concept, FileRef, HubRef, SaeRef, Train, Verify
+from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, Verify
 
 PLAN_VERSION = 3
 
@@ -109,6 +109,18 @@ class Group(Frozen):
     sd: float
 
 
+class Projection(Frozen):
+    """A vector that reads a concept: the max over response tokens of <residual, vector>, standardised.
+
+    The vector is the tensor `key` of `tools.safetensors`, float32 (width,), of unit length; it is read at the SAE's hook.
+    The moments are those of both responses of all pairs (paper section 2.2).
+    """
+
+    key: str
+    mean: float
+    sd: float
+
+
 class Detection(Frozen):
     """Held-out AUROC of one tool for one concept."""
 
@@ -143,8 +155,10 @@ class PlanConcept(Frozen):
     role: Literal["declared", "library", "gate"]
     definition: Concept
     status: Status
-    readout: Literal["sae", "detector"]
+    readout: Readout
     group: Group | None = None
+    #: for the `direction` and `probe` readouts
+    projection: Projection | None = None
     #: moments of the detector score over both responses, for the `detector` readout
     detector_mean: float = 0.0
     detector_sd: float = 1.0
@@ -169,10 +183,14 @@ class Steering(Frozen):
     size: float
 
 
+#: mechanisms that a plan may hold: all of the language but `auto`
+Built = Literal["filter", "reweight", "reward", "tokens", "steer", "inoculate"]
+
+
 class Action(Frozen):
     """One intervention, with the reason. The runtime reads only rows.parquet; this block is for the reviewer."""
 
-    mechanism: Literal["filter", "reweight", "reward", "tokens", "steer", "inoculate"]
+    mechanism: Built
     signal: str
     concept: str
     #: tilt coefficient in logits per sd of gap (reward, reweight, residual steer and inoculate); rows touched otherwise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,25 @@ def detector_readout(concept: Concept, texts: Sequence[str]) -> Array:
     return detectors.present(concept, texts).astype(np.float64)
 
 
-def concept_scores(concept: PlanConcept, texts: Sequence[str], activations: sparse.csc_matrix) -> Array:
-    """Standardised score (n,) of texts with max activations (n, F), by the concept's readout."""
+def concept_scores(
+    concept: PlanConcept,
+    texts: Sequence[str],
+    activations: sparse.csc_matrix,
+    projections: Mapping[str, Array] | None = None,
+) -> Array:
+    """Standardised score (n,) of texts with max activations (n, F), by the concept's readout.
+
+    Args:
+        projections: key of a vector -> (n,) max over response tokens of <residual, vector>.
+
+    Raises:
+        ValueError: what the readout needs is not there.
+    """
+    if concept.projection is not None:
+        values = (projections or {}).get(concept.projection.key)
+        if values is None:
+            raise ValueError(f"{concept.name} is read by a {concept.readout}, and its projections are not given")
+        return (values - concept.projection.mean) / concept.projection.sd
     if concept.readout == "sae":
         if concept.group is None:
             raise ValueError(f"{concept.name} is read by the SAE but has no group")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc.plan import Discovered, PlanConcept, Verb, gated
-from tiltc.spec import Amplify, Keep, Suppress
+from tiltc.spec import Amplify, Keep, Suppress, Unit
 
 Array = npt.NDArray[np.float64]
 
@@ -44,6 +44,28 @@ class Measured:
     plan: PlanConcept
     gap: Array
     present: npt.NDArray[np.bool_] | None = None
+    #: the vector of a `direction` or `probe` readout, of unit length
+    vector: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How much likelier the frozen model finds each response once it is steered or told to (paper sections 2.1 and 2.3).
+
+    Attributes:
+        nats: (n, 2) log-likelihood gained, chosen and rejected; 0 where it is not known or a gate is closed.
+        gap: (n,) the difference of the two, in its own sd over both responses.
+        vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
+        prompts: what the model is told for `inoculate`, each as often as the others.
+    """
+
+    nats: Array
+    gap: Array
+    forward: bool
+    vector: tuple[float, ...] = ()
+    layer: int = 0
+    size: float = 0.0
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,8 @@ class ResolvedSignal:
     gap: Array
     today: float
     se: float
+    #: for `steer` and `inoculate`
+    pull: Pull | None = None
 
     @property
     def verb(self) -> Verb:
@@ -66,6 +90,33 @@ class ResolvedSignal:
     def label(self) -> str:
         """The concept's name, with the gate."""
         return gated(self.concept.plan.name, self.gate.plan.name if self.gate else None)
+
+
+@dataclass(frozen=True)
+class TokenMask:
+    """One signal's mask: the token score from which on it hides, on which rows (n,), and the share of all tokens."""
+
+    index: int
+    threshold: float
+    unit: Unit
+    rows: npt.NDArray[np.bool_]
+    share: float
+
+
+@dataclass(frozen=True)
+class Masking:
+    """All token masks of a spec, and the gaps of all concepts with every mask in place."""
+
+    masks: tuple[TokenMask, ...]
+    #: per pair, the numbers of the response's masked tokens
+    chosen: tuple[npt.NDArray[np.int64], ...]
+    rejected: tuple[npt.NDArray[np.int64], ...]
+    #: (n,) pairs that have a masked token
+    touched: npt.NDArray[np.bool_]
+    #: concept -> (n,) gap
+    after: dict[str, Array]
+    #: (n, groups)
+    discovered: Array
 
 
 @dataclass(frozen=True)
@@ -79,6 +130,16 @@ class ResolvedSpec:
     discovered: tuple[Discovered, ...]
     #: (n, groups) gaps of the discovered groups
     discovered_gaps: Array
+    #: None unless a signal masks tokens
+    masking: Masking | None = None
+
+    def gap_masked(self, signal: ResolvedSignal) -> Array:
+        """(n,) a signal's gaps once all token masks are in place."""
+        if self.masking is None:
+            return signal.gap
+        after = self.masking.after[signal.concept.plan.name]
+        opened = None if signal.gate is None else signal.gate.present
+        return after if opened is None else np.where(opened, after, 0.0)
 
 
 @dataclass(frozen=True)

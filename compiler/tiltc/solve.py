@@ -78,6 +78,8 @@ class Solution:
     certificate: tuple[int, ...] = ()
     #: least total relative violation, when infeasible
     shortfall: float = 0.0
+    #: (n,) rows whose token masks are put in place, for `mask`
+    masked: Bools | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,66 @@ def tilt(problem: Problem, link: Link) -> Solution:
     # Feasible only in the limit of an infinite strength: every constraint that pulls is part of the reason.
     pulling = tuple(int(i) for i in np.flatnonzero(problem.excess(neutral) > 0))
     return Solution(strength, factor, met, () if met else pulling, 0.0)
+
+
+def tilt_along(problem: Problem, basis: Array) -> Solution:
+    """Solve for offsets o = sum of strength times a column of `basis` (n, c), one for each constraint.
+
+    With the gaps themselves as the basis this is `tilt`. Otherwise, as for likelihood differences, the offset is no longer
+    the gradient of a convex function: the constraints that are violated are solved as equations, at the nearer edge of
+    their band, until none is; one whose strength turns out to push it outward is let go. Infeasible when no factor at
+    all meets the constraints, or when these offsets can't.
+    """
+    if np.array_equal(basis, problem.gaps):
+        return tilt(problem, REWARD)
+    neutral, c = np.ones(len(problem.base)), len(problem.target)
+    shortfall, certificate = feasibility(problem, REWARD)
+    if certificate:
+        return Solution(np.zeros(c), neutral, False, certificate, shortfall)
+    scale = np.sqrt((basis**2).mean(0)) + 1e-300
+    x, active, side = np.zeros(c), np.zeros(c, dtype=bool), np.zeros(c)
+    for _ in range(6 * c + 1):
+        factor = REWARD.factor(problem.offset + basis / scale @ x, problem.base)
+        outside = problem.excess(factor) > 1e-9 * problem.scale
+        outward = active & (x * side < 0)
+        if not outside.any() and not outward.any():
+            break
+        side = np.where(outside & ~active, np.sign(problem.signal(factor) - problem.target), side)
+        active = (active | outside) & ~outward
+        x[~active] = 0.0
+        edge = (problem.target + side * problem.tolerance * (1 - 1e-9))[active]
+        x[active] = _equations(problem, basis[:, active] / scale[active], active, edge, x[active])
+    strength = np.array([float(f"{s:.10g}") for s in x / scale])
+    factor = REWARD.factor(problem.offset + basis @ strength, problem.base)
+    excess = problem.excess(factor)
+    if (excess <= 1e-6 * problem.scale).all():
+        return Solution(strength, factor, True)
+    pulling = tuple(int(i) for i in np.flatnonzero(active))
+    return Solution(np.zeros(c), neutral, False, pulling, float((excess / problem.scale).sum()))
+
+
+def _equations(problem: Problem, basis: Array, active: Bools, edge: Array, x: Array) -> Array:
+    """Damped Newton for g_c = edge_c over the active constraints; gives up where it gets no closer."""
+    gaps, n = problem.gaps[:, active], len(problem.base)
+
+    def rest(y: Array) -> Array:
+        return gaps.T @ (problem.base * REWARD.factor(problem.offset + basis @ y, problem.base)) / n - edge
+
+    now = rest(x)
+    for _ in range(MAX_NEWTON):
+        if np.abs(now).max() <= PRECISION:
+            break
+        o = problem.offset + basis @ x
+        slope = -(gaps.T * (problem.base * REWARD.curvature(o, problem.base))) @ basis / n
+        step = np.linalg.lstsq(slope, -now, rcond=None)[0]
+        size = min(1.0, 5.0 / max(np.abs(step).max(), 1e-300))
+        while size > 1e-10 and np.linalg.norm(rest(x + size * step)) >= np.linalg.norm(now) * (1 - 1e-4 * size):
+            size *= 0.5
+        if size <= 1e-10:
+            break
+        x = x + size * step
+        now = rest(x)
+    return x
 
 
 def _newton(problem: Problem, link: Link) -> Array:
@@ -273,7 +335,13 @@ def drop(problem: Problem, budget: float) -> Solution:
     if result.x is None:
         shortfall, clash = feasibility(problem, None)
         return Solution(np.zeros(c), keep, False, clash or tuple(range(c)), shortfall)
-    keep[candidates] = _round(problem, candidates, result.x)
+
+    def cost(tried: Array) -> tuple[float, float]:
+        factor = np.zeros(n)
+        factor[candidates] = tried
+        return float(problem.excess(factor).sum().round(12)), float(-tried.sum())
+
+    keep[candidates] = _whole(result.x, cost)
     spent = float((problem.base > 0).sum() - keep[candidates].sum())
     if spent > budget * n + 1e-9:
         return Solution(np.zeros(c), keep, False, tuple(range(c)), spent / n)
@@ -281,19 +349,59 @@ def drop(problem: Problem, budget: float) -> Solution:
     return Solution(np.zeros(c), keep, met, () if met else tuple(range(c)))
 
 
-def _round(problem: Problem, candidates: npt.NDArray[np.int64], relaxed: Array) -> Array:
+def _whole(relaxed: Array, cost: Callable[[Array], tuple[float, float]]) -> Array:
+    """The few fractional entries of a linear program's solution rounded in the cheapest way."""
     whole = np.round(relaxed)
     fractional = np.flatnonzero(np.abs(relaxed - whole) > 1e-9)[:10]
     best, best_cost = whole, (np.inf, np.inf)
     for choice in range(2 ** len(fractional)):
         tried = whole.copy()
         tried[fractional] = [(choice >> bit) & 1 for bit in range(len(fractional))]
-        factor = np.zeros(len(problem.base))
-        factor[candidates] = tried
-        cost = (float(problem.excess(factor).sum().round(12)), float(-tried.sum()))
-        if cost < best_cost:
-            best, best_cost = tried, cost
+        if (tried_cost := cost(tried)) < best_cost:
+            best, best_cost = tried, tried_cost
     return best
+
+
+def mask(problem: Problem, after: Array, touched: Bools, *, every: bool) -> Solution:
+    """Solve for `tokens`: which rows get their token masks.
+
+    Args:
+        after: (n, c) gaps with the masks in place.
+        touched: (n,) rows that have something to mask.
+        every: mask them all; otherwise the fewest that meet the constraints.
+
+    Masking row i moves g_c by b_i (after_ic - before_ic) / N. With `every` False this is `filter`'s linear program with
+    other columns.
+    """
+    n, c = problem.gaps.shape
+    neutral, change = np.ones(n), after - problem.gaps
+    chosen = touched.copy()
+    if not every:
+        rows = np.flatnonzero(touched & (problem.base > 0) & (change != 0).any(axis=1))
+        a = (change[rows] * problem.base[rows, None]).T / n
+        today = problem.signal(neutral)
+        result = linprog(
+            np.ones(len(rows)),
+            A_ub=np.vstack([a, -a]),
+            b_ub=np.concatenate(
+                [problem.target + problem.tolerance - today, problem.tolerance - problem.target + today]
+            ),
+            bounds=(0, 1),
+            method="highs-ds",
+        )
+        if result.x is None:
+            return Solution(np.zeros(c), neutral, False, tuple(range(c)))
+        chosen = np.zeros(n, dtype=bool)
+
+        def cost(tried: Array) -> tuple[float, float]:
+            outside = np.maximum(np.abs(today + a @ tried - problem.target) - problem.tolerance, 0.0)
+            return float(outside.sum().round(12)), float(tried.sum())
+
+        chosen[rows] = _whole(result.x, cost) > 0
+    moved = Problem(np.where(chosen[:, None], after, problem.gaps), problem.base, problem.target, problem.tolerance)
+    outside = moved.excess(neutral)
+    bad = tuple(int(i) for i in np.flatnonzero(outside > 1e-6 * problem.scale))
+    return Solution(np.zeros(c), neutral, not bad, bad, float((outside / problem.scale).sum()) if bad else 0.0, chosen)
 
 
 def effective_sample(factor: Array, base: Array) -> float:

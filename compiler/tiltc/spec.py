@@ -84,6 +84,11 @@ class Concept(Closed):
         """The one definition that is given: pattern, words, surface, examples, contrast, label, features or audit."""
         return next(k for k in DEFINITIONS if getattr(self, k) is not None)
 
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What decides which texts show the concept: the identity of all that is derived from a definition."""
+        return self.model_dump(mode="json", exclude={"about", "meta", "parents", "instructions"})
+
     @model_validator(mode="after")
     def _one_definition(self) -> Concept:
         given = [k for k in DEFINITIONS if getattr(self, k) is not None]

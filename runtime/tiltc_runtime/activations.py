@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -46,6 +47,8 @@ class TextReading:
     tokens: np.ndarray
     #: responses whose activations were not finite
     bad: list[int] = field(default_factory=list)
+    #: name of a vector -> (n,) float64, max over the response tokens of <residual, vector>; -inf without tokens
+    projections: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_texts(
@@ -55,6 +58,7 @@ def read_texts(
     *,
     max_length: int = 1024,
     budget: int | None = None,
+    vectors: Mapping[str, np.ndarray] | None = None,
 ) -> TextReading:
     """Read SAE features on responses.
 
@@ -62,12 +66,14 @@ def read_texts(
         conversations: (prompt, response); a text prompt is one user turn.
         max_length: prompt and response tokens together; what is beyond is not read, and a response whose prompt
             fills it has no tokens and no features.
+        vectors: name -> (d,) vector at the SAE's hook, to be projected on.
 
     Raises:
         Refused: T516, the chat template refuses a conversation.
     """
     encoded = [encode_response(model.tokenizer, prompt, response, max_length) for prompt, response in conversations]
-    reading = Reader(model, sae, budget).read([(e.prompt, e.responses) for e in encoded if e.responses])
+    projected = Projected(vectors or {}, sum(bool(e.responses) for e in encoded))
+    reading = Reader(model, sae, budget).read([(e.prompt, e.responses) for e in encoded if e.responses], projected)
     kept = np.array([bool(e.responses) for e in encoded], dtype=bool)
     residuals = np.zeros((len(encoded), sae.config.d_in), dtype=np.float32)
     residuals[kept] = reading.residuals
@@ -77,7 +83,10 @@ def read_texts(
     tokens = np.array([len(e.responses[0]) if e.responses else 0 for e in encoded], dtype=np.int32)
     bad = [int(i) for i in np.flatnonzero(kept)[reading.bad_responses]] if reading.bad_responses else []
     most, counts, peaks = (spread.matrix(v, sae.config.d_sae) for v in (spread.max, spread.count, spread.peak))
-    return TextReading(most, counts, peaks, residuals, tokens, bad)
+    projections = {name: np.full(len(encoded), -np.inf) for name in projected.most}
+    for name, values in projected.most.items():
+        projections[name][kept] = values
+    return TextReading(most, counts, peaks, residuals, tokens, bad, projections)
 
 
 def read_prompt_features(
@@ -94,6 +103,48 @@ def read_prompt_features(
     return reading.prompts.matrix(reading.prompts.max, sae.config.d_sae)
 
 
+class Collector(Protocol):
+    """Takes in residuals on the device and keeps what it wants of them; see `Spans`."""
+
+    def begin(self, residuals: Tensor, *, skip: int = 0) -> None: ...
+
+    def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Both:
+    first: Collector
+    second: Collector
+
+    def begin(self, residuals: Tensor, *, skip: int = 0) -> None:
+        for collector in (self.first, self.second):
+            collector.begin(residuals, skip=skip)
+
+    def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None:
+        for collector in (self.first, self.second):
+            collector.add(residuals, spans, skip=skip)
+
+
+class Projected:
+    """The largest projection of each of n spans on each of some vectors (d,); sinks are left out."""
+
+    def __init__(self, vectors: Mapping[str, np.ndarray], n: int) -> None:
+        self.vectors = {name: torch.as_tensor(v, dtype=torch.float32) for name, v in vectors.items()}
+        self.most = {name: np.full(n, -np.inf) for name in vectors}
+
+    def begin(self, residuals: Tensor, *, skip: int = 0) -> None:
+        """Responses begin with nothing that they share."""
+
+    @torch.inference_mode()
+    def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None:
+        for row, (index, start, stop) in enumerate(spans):
+            if stop <= start + skip:
+                continue
+            for name, vector in self.vectors.items():
+                values = residuals[row, start + skip : stop].float() @ vector.to(residuals.device)
+                self.most[name][index] = max(self.most[name][index], float(values.max()))
+
+
 class Reader:
     """Reads prompts and their responses through a model's trunk and an SAE."""
 
@@ -103,27 +154,36 @@ class Reader:
         #: tokens read so far, padding not counted
         self.tokens = 0
 
-    def read(self, items: Sequence[tuple[Ids, Sequence[Ids]]]) -> Reading:
+    def read(self, items: Sequence[tuple[Ids, Sequence[Ids]]], also: Collector | None = None) -> Reading:
         """Read (prompt, responses) items; results are in their order, responses flattened.
 
-        Equal prompts are computed once. The first call checks that the architecture's cache can be shared.
+        `also` gets the residuals of the responses too. Equal prompts are computed once. The first call checks that the
+        architecture's cache can be shared.
         """
+        prompts = list(dict.fromkeys(prompt for prompt, _ in items))
+        place = {prompt: i for i, prompt in enumerate(prompts)}
+        responses = sum(len(responses) for _, responses in items)
+        read, answers = Spans(self.sae, len(prompts)), Spans(self.sae, responses, pool=True)
+        self.run(items, read, answers if also is None else _Both(answers, also))
+        order = [place[prompt] for prompt, _ in items]
+        bad = [i for i, p in enumerate(order) if p in read.bad]
+        features = read.sparse(order), answers.sparse(range(responses))
+        return Reading(*features, answers.residuals, bad, sorted(answers.bad), answers.moments)
+
+    def run(self, items: Sequence[tuple[Ids, Sequence[Ids]]], read: Collector, answers: Collector) -> None:
+        """Hand the residuals of the different prompts, in order of first use, to `read`, those of the responses to
+        `answers`."""
         prompts = list(dict.fromkeys(prompt for prompt, _ in items))
         place = {prompt: i for i, prompt in enumerate(prompts)}
         flat = [(place[prompt], ids) for prompt, responses in items for ids in responses]
         responses = [Continuation(p, index, ids) for index, (p, ids) in enumerate(flat)]
         if self.shared is None:
             self.prepare(items)
-        read, answers = Spans(self.sae, len(prompts)), Spans(self.sae, len(responses), pool=True)
         with_prompt = [r for r in responses if prompts[r.prompt]]
         without = [r for r in responses if not prompts[r.prompt]]
         self._run(prompts, with_prompt, run_shared if self.shared else run_whole, read, answers)
         self._run(prompts, without, run_whole, read, answers)
-        order = [place[prompt] for prompt, _ in items]
-        bad = [i for i, p in enumerate(order) if p in read.bad]
         self.tokens += sum(map(len, prompts)) + sum(len(r.ids) for r in responses)
-        features = read.sparse(order), answers.sparse(range(len(responses)))
-        return Reading(*features, answers.residuals, bad, sorted(answers.bad), answers.moments)
 
     def prepare(self, items: Sequence[tuple[Ids, Sequence[Ids]]]) -> None:
         """Decide from the longest and the shortest of these items whether prompts can be shared."""
@@ -141,7 +201,9 @@ class Reader:
             name = type(self.trunk.model).__name__
             print(f"{name} can't share prompts between responses: reading whole sequences", file=sys.stderr, flush=True)
 
-    def _run(self, prompts: list[Ids], responses: list[Continuation], run: Run, read: Spans, answers: Spans) -> None:
+    def _run(
+        self, prompts: list[Ids], responses: list[Continuation], run: Run, read: Collector, answers: Collector
+    ) -> None:
         """Run on the prompts that these responses need. The first token of a sequence is a sink and is left out."""
         used = sorted({r.prompt for r in responses})
         local = {p: i for i, p in enumerate(used)}

@@ -78,14 +78,16 @@ def save_residuals(folder: Path, residuals: np.ndarray) -> None:
     np.save(folder / RESIDUALS, residuals.astype(np.float16), allow_pickle=False)
 
 
-def save_table(folder: Path, rows: Sequence[dict[str, Any]], schema: Sequence[tuple[str, str, str]]) -> None:
-    """rows.parquet with the columns of a layout schema."""
+def save_table(
+    folder: Path, rows: Sequence[dict[str, Any]], schema: Sequence[tuple[str, str, str]], name: str = "rows.parquet"
+) -> None:
+    """A Parquet file with the columns of a layout schema."""
     table = pa.Table.from_pylist(list(rows), arrow_schema(schema))
-    pq.write_table(table, folder / "rows.parquet", compression="zstd")
+    pq.write_table(table, folder / name, compression="zstd")
 
 
 def arrow_schema(schema: Sequence[tuple[str, str, str]]) -> pa.Schema:
-    kinds = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_()}
+    kinds = {"string": pa.string(), "int32": pa.int32(), "int8": pa.int8(), "bool": pa.bool_(), "double": pa.float64()}
     kinds |= {"list<int32>": pa.list_(pa.int32())}
     return pa.schema([(name, kinds[kind]) for name, kind, _ in schema])
 

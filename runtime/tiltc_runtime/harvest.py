@@ -13,20 +13,28 @@ from pathlib import Path
 from typing import TextIO
 
 from tiltc.canonical import canonical_json, digest
+from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import Manifest, ShardPin
+from tiltc.evidence import Evidence, Manifest, ShardPin
 from tiltc.parse import SpecFile
+from tiltc.resolve.pulls import likelihood_requests
+from tiltc.resolve.tools import needed
 from tiltc_runtime.activations import Reader
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
+from tiltc_runtime.likelihood import score_likelihoods
 from tiltc_runtime.loading import default_device
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.meter import Meter
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
+from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
+
+#: folders whose parts appear whole, from hidden ones that a kill leaves behind
+KEPT = ("shards", "contrast", "likelihood", "likelihood/parts/*")
 
 
 def harvest(
@@ -35,6 +43,7 @@ def harvest(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    cache: Path | None = None,
     err: TextIO | None = None,
 ) -> tuple[Path | None, Diagnostics]:
     """Harvest the evidence that a spec needs and that `store` does not have yet.
@@ -43,6 +52,7 @@ def harvest(
         store: a folder of evidence folders, one per (model, SAE, template, truncation, rows).
         device: cuda when there is one, else cpu.
         dtype: of the forward pass; float32 on CPU, bfloat16 on CUDA by default.
+        cache: where what follows from the evidence is kept, shared with `compile`; None keeps nothing.
         err: where progress goes; None is silent.
 
     Returns:
@@ -53,7 +63,10 @@ def harvest(
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
-            _complete(inputs, folder, err)
+            did = _complete(inputs, folder, err)
+            did = _second_pass(inputs, spec_file, folder, cache, err) or did
+        if not did:
+            _say(err, f"nothing to do: {folder} has everything that this spec needs")
         return folder, found
     except Refused as refused:
         found.extend(refused.diagnostics)
@@ -67,20 +80,29 @@ def harvest(
     return None, found
 
 
-def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> None:
-    """Write what the folder lacks: shards, manifest, contrast sets."""
-    for leftover in (*folder.glob("shards/.*"), *folder.glob("contrast/.*")):
+def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> bool:
+    """Write what the folder lacks of shards, manifest and contrast sets. False if it lacked nothing."""
+    for leftover in (p for kept in KEPT for p in folder.glob(f"{kept}/.*")):
         shutil.rmtree(leftover, ignore_errors=True)
     missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
     complete = _whole_evidence(folder)
-    if complete and not missing:
-        _say(err, f"nothing to do: {folder} has everything that this spec needs")
     if not complete:
         write_text(folder / "request.json", canonical_json(inputs.request))
         write_text(folder / "manifest.json", canonical_json(_manifest(inputs, _shards(inputs, folder, err), folder)))
     for key, examples in sorted(missing.items()):
         _say(err, f"harvest: contrast set {key[:12]}, {len(examples)} texts")
         write_contrast(inputs, folder / "contrast" / key, examples)
+    return bool(missing) or not complete
+
+
+def _second_pass(inputs: Inputs, spec_file: SpecFile, folder: Path, cache: Path | None, err: TextIO | None) -> bool:
+    """Read what the first pass has shown to be worth reading: single tokens, and likelihoods. False if all was there."""
+    evidence = Evidence(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
+    derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
+    read = score_tokens(inputs, folder, needed(spec_file, evidence, derived), err)
+    requests = likelihood_requests(spec_file, evidence, derived)
+    scored = score_likelihoods(folder, inputs.shards, requests, inputs.load_whole, err=err)
+    return read or bool(scored)
 
 
 def _whole_evidence(folder: Path) -> bool:

@@ -110,6 +110,11 @@ class Inputs:
         model, layers = self.spec.model, self.sae.hook.layers
         return load_model(model, dtype=self.dtype, layers=layers, device=self.device, folder=self.folder)
 
+    def load_whole(self) -> LoadedModel:
+        """The model with all layers and its head; the part of it that was loaded before makes room."""
+        vars(self).pop("loaded", None)
+        return load_model(self.spec.model, dtype=self.dtype, device=self.device, folder=self.folder)
+
 
 def contrast_sets(spec_file: SpecFile) -> dict[str, list[Example]]:
     """The examples of every contrast set within reach of the spec, and of all that ship with tiltc, by digest.

@@ -1,4 +1,4 @@
-"""How far a harvest is: a bar on a terminal, a plain line now and then elsewhere."""
+"""How far a pass over the data is: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class Meter:
         total: pairs in all.
         done: pairs that an earlier run finished.
         err: where to write; None is silent.
+        what: the work, in a word.
     """
 
-    def __init__(self, total: int, done: int, err: TextIO | None) -> None:
-        self.total, self.done, self.err = total, done, err
+    def __init__(self, total: int, done: int, err: TextIO | None, what: str = "harvest") -> None:
+        self.total, self.done, self.err, self.what = total, done, err, what
         self.tokens, self.fresh = 0, 0
         self.began = self.said = time.monotonic()
         self.bar: Any = None
         if err is not None and err.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=done, unit="pair", desc="harvest", file=err, dynamic_ncols=True)
+            self.bar = tqdm(total=total, initial=done, unit="pair", desc=what, file=err, dynamic_ncols=True)
 
     def advance(self, pairs: int, tokens: int) -> None:
         self.done, self.fresh, self.tokens = self.done + pairs, self.fresh + pairs, self.tokens + tokens
@@ -35,7 +36,7 @@ class Meter:
             self.bar.update(pairs)
         elif self.err is not None and (time.monotonic() - self.said > EVERY or self.done == self.total):
             self.said = time.monotonic()
-            self.err.write(f"harvest: {self.done}/{self.total} pairs, {self.rate:,.0f} tokens/s, {self._left()}\n")
+            self.err.write(f"{self.what}: {self.done}/{self.total} pairs, {self.rate:,.0f} tokens/s, {self._left()}\n")
             self.err.flush()
 
     @property

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import local_path, weights_digest
+from tiltc.hook import hook_layer
 from tiltc.plan import ModelPin, SaePin
 from tiltc.spec import SaeRef
 from tiltc_runtime import embedded
@@ -112,6 +113,14 @@ class Sae(torch.nn.Module):
         pre = self.preactivations(x.reshape(-1, x.shape[-1]))
         return torch.where(pre > self.threshold, pre, 0.0).reshape(*shape, -1)
 
+    def activations_of(self, x: Tensor, features: Tensor) -> Tensor:
+        """(n, d) residuals -> (n, k) float32 activations of `features` (k,), the others not computed where possible."""
+        if self.whole is not None:
+            return self.encode(x)[:, features]
+        x = x.float() - self.b_dec if self.config.apply_b_dec_to_input else x.float()
+        pre = torch.addmm(self.b_enc[features], x, self.W_enc[:, features])
+        return torch.where(pre > self.threshold[features], pre, 0.0)
+
     def decode(self, activations: Tensor) -> Tensor:
         """(..., F) -> (..., d) float32. Where sae-lens normalises at run time, call it right after `encode`."""
         if self.whole is not None:
@@ -136,14 +145,10 @@ def load_sae(ref: str | SaeRef, *, device: str | None = None, folder: Path | Non
 def parse_hook(config: SaeConfig) -> Hook:
     """The hook of a residual-stream SAE. Raises Refused (T511)."""
     name = config.hook_name or ""
-    lens = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", name)
-    plain = re.fullmatch(r"(?:model\.|language_model\.|transformer\.)*(?:layers|h)\.(\d+)", name)
-    if not (lens or plain):
+    try:
+        return Hook(name, hook_layer(name))
+    except ValueError:
         refuse("T511", f"the SAE reads `{name}`" if name else "the SAE's config does not say where it reads")
-    if plain:
-        return Hook(name, int(plain[1]))
-    assert lens
-    return Hook(name, int(lens[1]) - (lens[2] == "pre"))
 
 
 def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagnostics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,16 +52,23 @@ def has_rate(concept: PlanConcept) -> bool:
     return detectors.has_detector(concept.definition) and concept.definition.surface != "length"
 
 
-def score_texts(plan: Plan, texts: Sequence[str], activations: sparse.csc_matrix) -> Scored:
-    """Score texts with their max activations (n, F) by everything that the plan can read."""
+def score_texts(
+    plan: Plan, texts: Sequence[str], activations: sparse.csc_matrix, projections: Mapping[str, Array] | None = None
+) -> Scored:
+    """Score texts by everything that the plan can read.
+
+    Args:
+        activations: (n, F) max activations.
+        projections: key of each of the plan's vectors -> (n,) max projection; see `readout.concept_scores`.
+    """
     present: dict[str, Array] = {}
     score: dict[str, Array] = {d.name: group_score(d.group, activations) for d in plan.discovered}
     timed_out: list[str] = []
     for concept in measured_concepts(plan):
         try:
             shown = detectors.present(concept.definition, texts).astype(np.float64) if has_rate(concept) else None
-            if concept.readout == "detector" or concept.group is not None:
-                score[concept.name] = concept_scores(concept, texts, activations)
+            if concept.readout == "detector" or concept.projection is not None or concept.group is not None:
+                score[concept.name] = concept_scores(concept, texts, activations, projections)
         except detectors.PatternTimeout:
             timed_out.append(concept.name)
             continue

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 from scipy.sparse import csc_matrix
 
@@ -39,11 +40,13 @@ VERIFY_FOLDER, ROLLOUTS_FILE = "verify", "rollouts.jsonl"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, record and plan."""
+    """A finished run: its folder, record, plan and vectors."""
 
     folder: Path
     record: RunRecord
     plan: Plan
+    #: the plan's vectors by key
+    tools: dict[str, np.ndarray]
 
     @property
     def root(self) -> Path:
@@ -110,7 +113,7 @@ def read_run(folder: Path, mode: str) -> tuple[Run | None, Diagnostics]:
     if problems:
         found.add("T653", None, f"{folder}", notes=problems)
         return None, found
-    return Run(folder, record, loaded.plan), found
+    return Run(folder, record, loaded.plan, loaded.tools), found
 
 
 def _problems(folder: Path, record: RunRecord, plan: Plan, mode: str) -> list[str]:
@@ -223,8 +226,10 @@ def _scored(start: _Start, policy: Policy, prompts: Sequence[Prompt], rollouts: 
     texts = [rollout.text for rollout in rollouts]
     conversations = [(prompts[rollout.prompt].messages, rollout.text) for rollout in rollouts]
     plan = start.run.plan
-    reading = read_texts(start.model, start.sae, conversations, max_length=plan.pins.max_length)
-    return Answers(policy.digest, rollouts, score_texts(plan, texts, csc_matrix(reading.max)))
+    vectors = {c.projection.key: start.run.tools[c.projection.key] for c in plan.concepts if c.projection is not None}
+    reading = read_texts(start.model, start.sae, conversations, max_length=plan.pins.max_length, vectors=vectors)
+    scored = score_texts(plan, texts, csc_matrix(reading.max), reading.projections)
+    return Answers(policy.digest, rollouts, scored)
 
 
 def _prompt_activations(start: _Start, prompts: Sequence[Prompt]) -> csc_matrix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,22 @@ class SyntheticEvidence:
     ok: np.ndarray
     matrices: dict[str, sparse.csr_matrix]
     pooled: dict[str, np.ndarray]
+    #: tool -> its token scores
+    read: Any = field(default_factory=dict)
+    #: request -> (n, 2) nats
+    likelihoods: dict[str, np.ndarray] = field(default_factory=dict)
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
-        return self.matrices[span]
+        return self.matrices.get(f"{span}.{kind}", self.matrices[span])
+
+    def tokens(self, key: str) -> Any:
+        return self.read.get(key)
 
     def residuals(self, side: str) -> np.ndarray:
         return self.pooled[side]
+
+    def likelihood(self, key: str) -> np.ndarray | None:
+        return self.likelihoods.get(key)
 
     def contrast(self, key: str) -> Any:
         return None

@@ -42,7 +42,7 @@ def test_suppress_and_keep_are_met_together(tmp_path: Path) -> None:
         tmp_path, "  - suppress: std.style.bold\n  - keep: std.style.emoji\n", evidence(rates=BOTH)
     )
     assert result is not None, codes(found)
-    plan, _ = result
+    plan = result.plan
     bold, emoji = row(plan, "std.style.bold"), row(plan, "std.style.emoji")
     assert abs(bold.tilted.value) <= 0.05 * abs(bold.plain.value) * (1 + 1e-4)
     assert abs(emoji.tilted.value - emoji.plain.value) <= 0.10 * abs(emoji.plain.value) * (1 + 1e-4)
@@ -274,7 +274,7 @@ from tests.compiler.test_compile import BOTH, compiled
 from tests.compiler.synthetic import evidence
 from tiltc.planfile import write_plan
 result, found = compiled(Path(sys.argv[1]), "  - suppress: std.style.bold\\n  - keep: std.style.emoji\\n", evidence(rates=BOTH))
-write_plan(*result, Path(sys.argv[1]) / "plan")
+write_plan(result.plan, result.rows, Path(sys.argv[1]) / "plan")
 """
 
 

@@ -62,6 +62,26 @@ def test_abouts_are_sentences_of_their_own() -> None:
     assert all(len(about) <= 120 and about.endswith(".") and about[0].isupper() for about in abouts)
 
 
+def test_instructions() -> None:
+    """Style, stance and tone can be asked for in three ways, each a sentence of its own; topics can't."""
+    for name, concept in LIBRARY.items():
+        asked = concept.instructions
+        assert len(asked) == (0 if name.startswith("std.topic.") or name == "std.safety.self-harm-resources" else 3), (
+            name
+        )
+        assert all(text[0].isupper() and text.rstrip(")")[-1] in ".!" and len(text) <= 140 for text in asked), name
+    every = [text for concept in LIBRARY.values() for text in concept.instructions]
+    assert len(set(every)) == len(every)
+
+
+def test_instructions_name_no_cached_result() -> None:
+    """What was derived from evidence under a definition is found again when instructions are added or changed."""
+    for concept in LIBRARY.values():
+        without = concept.model_copy(update={"instructions": (), "about": "Other words.", "parents": ()})
+        assert without.reading() == concept.reading()
+        assert concept.reading()[concept.kind] is not None
+
+
 def test_every_detector_has_cases() -> None:
     """Each concept with a detector has at least three texts that show it (two for length) and three near misses."""
     assert sorted(CASES) == WITH_DETECTOR

@@ -55,7 +55,7 @@ def concept_gaps(evidence: Evidence, rows: Rows, library: Mapping[str, Definitio
         concept = definition.concept
         if concept.reads != "response" or not detectors.has_detector(concept):
             continue
-        key = ["audit-detector", MOST_PAIRS, concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
+        key = ["audit-detector", MOST_PAIRS, concept.meaning]
         try:
             raw = derived.array(key, lambda c=concept: detector_readout(c, texts))
         except detectors.PatternTimeout:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def static(spec_file: SpecFile) -> Diagnostics:
     """Everything that can be refused without evidence."""
-    from tiltc.check import opposed, settings, tools
+    from tiltc.check import instructions, opposed, settings, tools
 
     found = Diagnostics()
     for rule in (
@@ -26,6 +26,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
         opposed.family,
         tools.mechanism_cannot,
         tools.not_built,
+        instructions.no_instructions,
         settings.fused_path,
         settings.loss_without_offsets,
         settings.lost_updates,

@@ -5,34 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.spec import Amplify, Keep
+from tiltc.spec import Amplify, Keep, Suppress
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
 
 #: mechanisms that can only take away (paper section 9, R10)
 BLOCKING = ("filter", "tokens")
-#: named in the language, not lowered by this version
-NOT_BUILT = ("tokens", "steer", "inoculate")
+#: setting of a signal -> the mechanisms that it belongs to, and whether to their forward form alone
+SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "unit": (("tokens",), False),
+    "form": (("steer", "inoculate"), False),
+    "size": (("steer",), False),
+    "fraction": (("steer", "inoculate"), True),
+}
 
 
 def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
-    """T308: a mechanism that only blocks is asked to amplify; a detector readout where there is no detector."""
+    """T308: a mechanism that only blocks is asked to amplify; a setting of another mechanism; a readout without a tool."""
     for i, signal in enumerate(spec_file.spec.signals):
-        if isinstance(signal, Amplify) and signal.with_ in BLOCKING:
-            found.add(
-                "T308",
-                spec_file.at(("signals", i, "with")),
-                f"`{signal.with_}` can only take a concept away",
-                helps=["use `with: reward` or `with: reweight`"],
-            )
-        if not isinstance(signal, Keep) and signal.strength is not None and signal.with_ in BLOCKING:
-            found.add(
-                "T308",
-                spec_file.at(("signals", i, "strength")),
-                f"`{signal.with_}` has no strength",
-                helps=["remove `strength`, or use `with: reward` or `with: reweight`"],
-            )
+        if not isinstance(signal, Keep):
+            _blocks(spec_file, i, signal, found)
+            _settings(spec_file, i, signal, found)
         definition = spec_file.library.get(signal.concept)
         if (
             signal.readout == "detector"
@@ -47,16 +41,40 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
             )
 
 
+def _blocks(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
+    forward = signal.form == "forward"
+    if isinstance(signal, Amplify) and (signal.with_ in BLOCKING or (signal.with_ == "inoculate" and forward)):
+        found.add(
+            "T308",
+            spec_file.at(("signals", i, "with")),
+            f"`{signal.with_}` can only take a concept away" + (" in its forward form" if forward else ""),
+            helps=["use `with: reward` or `with: reweight`"],
+        )
+    if signal.strength is not None and (signal.with_ in BLOCKING or forward):
+        found.add(
+            "T308",
+            spec_file.at(("signals", i, "strength")),
+            "`form: forward` has no strength" if forward else f"`{signal.with_}` has no strength",
+            helps=[
+                "remove `strength`" + ("; `size` and `fraction` say how much" if forward else ", or use `with: reward`")
+            ],
+        )
+
+
+def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
+    for name, (owners, forward_only) in SETTINGS.items():
+        if getattr(signal, name) is None:
+            continue
+        at = spec_file.at(("signals", i, name))
+        if signal.with_ not in owners:
+            text = f"`{name}` is a setting of {' and '.join(f'`with: {o}`' for o in owners)}"
+            found.add("T308", at, text, helps=[f"remove `{name}`, or name the mechanism"])
+        elif forward_only and signal.form != "forward":
+            found.add("T308", at, f"`{name}` is a setting of `form: forward`", helps=[f"remove `{name}`"])
+
+
 def not_built(spec_file: SpecFile, found: Diagnostics) -> None:
-    """T405: a mechanism of the language that this version doesn't lower."""
-    for i, signal in enumerate(spec_file.spec.signals):
-        if not isinstance(signal, Keep) and signal.with_ in NOT_BUILT:
-            found.add(
-                "T405",
-                spec_file.at(("signals", i, "with")),
-                f"`{signal.with_}` can't be lowered yet",
-                helps=["use `filter`, `reweight`, `reward` or `auto`"],
-            )
+    """T405: a training method that this version doesn't lower."""
     if spec_file.spec.train.method != "dpo":
         found.add(
             "T405",

@@ -171,4 +171,16 @@ Example: `amplify: std.stance.apology` with `to: 2x` on data whose rejected resp
 
 What to do: ask for an absolute amount with `to: 0.1sd`; the compiler then says whether the data can carry it.""",
     ),
+    Code(
+        "T320",
+        "concept without instructions",
+        Severity.ERROR,
+        """The signal inoculates: the concept is explained by an instruction that asks for it. The concept's definition has
+none, and its `about:` describes the concept to a reader, it asks nobody for it.
+
+Example: `suppress: flattery` with `with: inoculate`, where flattery is defined by a `pattern` alone.
+
+What to do: add `instructions:` to the definition, two or three sentences that ask a model for the concept in different
+words, or choose another mechanism. Most style, stance and tone concepts of `std` have instructions.""",
+    ),
 )

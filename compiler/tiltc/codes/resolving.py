@@ -130,4 +130,43 @@ Example: `audit: g-1f0c9a62b3d4` from an audit of 2,000 rows, compiled against e
 What to do: run `tiltc audit` on the evidence that the spec compiles against and copy the id from there; or pin the
 features themselves with `features: [..]`.""",
     ),
+    Code(
+        "T213",
+        "second pass missing",
+        Severity.ERROR,
+        """The signal needs more than what whole responses show, and the evidence does not have it yet.
+
+What a token mask hides, and what a direction or a probe reads, is known once the data has been read: `tiltc harvest`
+then goes over the responses a second time. `steer` and `inoculate` need the likelihood of every response under the
+concept's direction or instructions, which is a pass of the whole model.
+
+Example: `with: tokens` was added to a spec after its data had been harvested.
+
+What to do: run `tiltc harvest` on the spec again. Only what is missing is computed.""",
+    ),
+    Code(
+        "T214",
+        "no vector",
+        Severity.ERROR,
+        """The signal is read by a direction or a probe, and there are too few labelled texts to fit one.
+
+Both are fitted on one half of the texts that show the concept and of those that don't, and measured on the other.
+
+Example: `readout: probe` for a concept that is defined by `features:`.
+
+What to do: leave `readout` out, or define the concept by `pattern`, `words`, `surface` or `examples`.""",
+    ),
+    Code(
+        "T215",
+        "no token threshold",
+        Severity.ERROR,
+        """A token mask needs a score from which on a token shows the concept, and nothing says which.
+
+The threshold is the one with the best F1 between responses that show the concept and responses that don't. A contrast
+set has means over whole responses for vectors, and no tokens to set a threshold on.
+
+Example: `with: tokens` and `readout: direction` for a concept defined by `examples:`.
+
+What to do: leave `readout` out, so that the SAE's features are used; or define the concept by a detector.""",
+    ),
 )

@@ -6,29 +6,42 @@ from tiltc.evidence.examples import Example, contrast_digest, examples_digest, r
 from tiltc.evidence.find import answers, evidence_request, find_evidence, local_path
 from tiltc.evidence.layout import (
     CONTRAST_SCHEMA,
+    LIKELIHOOD_SCHEMA,
     ROW_SCHEMA,
     SPANS,
     ContrastManifest,
+    LikelihoodManifest,
     Manifest,
     Reconstruction,
     ShardPin,
 )
+from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.token_scores import SIDES, TokenScores, TokenTool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
 __all__ = [
+    "CLEAN",
     "CONTRAST_SCHEMA",
+    "LIKELIHOOD_SCHEMA",
     "ROW_SCHEMA",
+    "SIDES",
     "SPANS",
     "ContrastManifest",
     "ContrastSet",
     "Evidence",
     "Example",
+    "Instructed",
+    "LikelihoodManifest",
     "Manifest",
     "Reconstruction",
+    "Request",
     "Shard",
     "ShardPin",
+    "Steered",
+    "TokenScores",
+    "TokenTool",
     "adapted_digest",
     "answers",
     "contrast_digest",
@@ -37,6 +50,9 @@ __all__ = [
     "find_evidence",
     "local_path",
     "open_evidence",
+    "prompt_key",
     "read_examples",
+    "steer_key",
+    "token_scores",
     "weights_digest",
 ]

@@ -13,6 +13,8 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     shards/00000/reconstruction.json  sums over a sample of the shard's response tokens, see `Reconstruction`
     shards/00000/shard.json       `ShardPin`: written with the shard, so that a resumed harvest knows it is whole
     contrast/<digest>/            the same for a contrast set: manifest.json, rows.parquet, response.*.npy, residual.npy
+    likelihood/<key>/             scores.parquet (`LIKELIHOOD_SCHEMA`) and manifest.json (`LikelihoodManifest`), see below
+    likelihood/parts/<key>/       the shards of such a pass until it is done
     request.json                  `Manifest.request`, written first: tells an unfinished harvest from a missing one
 
 The first token of a sequence is an attention sink and enters no figure. A folder's name and place mean nothing.
@@ -27,6 +29,12 @@ before the text they start at 0, after it at its end, between two messages at th
 a character (a part of an emoji each) the last covers it. With tokenizers that leave white space out of offsets, it
 belongs to the token before. The list is empty where this is not certain: slow tokenizers, offsets with holes, templates
 that change the text other than at its ends, rows without features.
+
+Likelihoods are there where a spec asked for them (`tiltc.evidence.likelihood` has the keys). `likelihood/clean` has
+log p(y | x) of both responses, summed over the response tokens that training sees, in nats. The others have what the
+same tokens gain from an instruction at the end of the last user turn, or from a vector added from that turn on:
+log p(y | x; instructed or steered) - log p(y | x). Rows other than ok have none, nor have those that with the
+instruction are longer than the model's context.
 """
 
 from __future__ import annotations
@@ -67,6 +75,13 @@ CONTRAST_SCHEMA: tuple[tuple[str, str, str], ...] = (
     ("prompt", "string", ""),
     ("response", "string", ""),
     ("tokens", "int32", "response tokens read"),
+)
+
+#: scores.parquet of a likelihood folder
+LIKELIHOOD_SCHEMA: tuple[tuple[str, str, str], ...] = (
+    ("row_id", "string", ""),
+    ("chosen", "double", "nats over the chosen response; null where there is none"),
+    ("rejected", "double", "the same of the rejected response"),
 )
 
 
@@ -119,5 +134,25 @@ class ContrastManifest(Frozen):
     format: Literal[2] = FORMAT
     rows: int
     positives: int
+    files: dict[str, str]
+    digest: str
+
+
+class LikelihoodManifest(Frozen):
+    """`manifest.json` of a likelihood folder."""
+
+    format: Literal[2] = FORMAT
+    kind: Literal["clean", "prompt", "steer"]
+    #: of `steer`: the decoder layer whose output is changed, and how many times the vector is added
+    layer: int | None = None
+    size: float | None = None
+    #: of the instruction's text, or of the vector's float32 bytes
+    sha256: str = ""
+    #: digests of the evidence's model and rows
+    model: str
+    data: str
+    rows: int
+    #: rows that have scores
+    available: int
     files: dict[str, str]
     digest: str

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from tiltc.canonical import digest, sha256_file
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, Manifest, ShardPin
+from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
+from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
@@ -32,10 +33,15 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         _check_files(folder / "shards" / pin.name, pin.files, found)
     if not found.failed:
         _check_shapes(evidence, found)
-    if not found.failed and (verify if verify is not None else _bytes(evidence) < VERIFY_BELOW):
+    if found.failed:
+        return None, found
+    verify = verify if verify is not None else _bytes(evidence) < VERIFY_BELOW
+    _check_likelihoods(evidence, verify, found)
+    if verify:
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
         _check_contrasts(folder, found)
+        _check_tokens(folder, found)
     return (None if found.failed else evidence), found
 
 
@@ -105,6 +111,48 @@ def _check_contrasts(folder: Path, found: Diagnostics) -> None:
         _check_files(file.parent, manifest.files, found)
         if not found.failed:
             _check_hashes(file.parent, manifest.files, found)
+
+
+def _check_tokens(folder: Path, found: Diagnostics) -> None:
+    """What was written of token scores is as it was written. A missing shard is not harvested yet, and no damage."""
+    for file in sorted(folder.glob("tokens/*/*/shard.json")):
+        try:
+            pin = ShardPin.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"tokens/{file.parent.parent.name}/{file.parent.name}/shard.json: {_first(error)}", found)
+            continue
+        _check_files(file.parent, pin.files, found)
+        if not found.failed:
+            _check_hashes(file.parent, pin.files, found)
+
+
+def _check_likelihoods(evidence: Evidence, verify: bool, found: Diagnostics) -> None:
+    of = evidence.manifest
+    for file in sorted(evidence.folder.glob("likelihood/*/manifest.json")):
+        name = f"likelihood/{file.parent.name}"
+        try:
+            manifest = LikelihoodManifest.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"{name}/manifest.json is not a manifest: {_first(error)}", found)
+            continue
+        if digest(manifest) != manifest.digest:
+            _damaged(f"{name}/manifest.json was changed", found)
+        if (manifest.model, manifest.data, manifest.rows) != (of.model.digest, of.data.digest, of.data.rows):
+            _damaged(f"{name} belongs to other evidence", found)
+        _check_files(file.parent, manifest.files, found)
+        if not found.failed and verify:
+            _check_hashes(file.parent, manifest.files, found)
+        if not found.failed and not _has_rows(file.parent / SCORES, of.data.rows):
+            _damaged(f"{name}/{SCORES} does not fit the other files", found)
+
+
+def _has_rows(file: Path, rows: int) -> bool:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file).num_rows == rows
+    except (ValueError, OSError):
+        return False
 
 
 def _check_shapes(evidence: Evidence, found: Diagnostics) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tiltc.evidence.layout import ContrastManifest, Manifest
+from tiltc.evidence.likelihood import read_scores
+from tiltc.evidence.token_scores import TokenScores, token_scores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,6 +144,19 @@ class Evidence:
             return None
         manifest = ContrastManifest.model_validate_json(file.read_bytes())
         return ContrastSet(folder, manifest, self.manifest.sae.features)
+
+    def tokens(self, key: str) -> TokenScores | None:
+        """Figures of every response token for the tool with this key (`TokenTool.key`), None if it was not harvested."""
+        return token_scores(self.folder, key, [pin.name for pin in self.manifest.shards])
+
+    def likelihood(self, key: str) -> np.ndarray | None:
+        """(N, 2) float64, chosen and rejected: what an instruction (`prompt_key`) or a vector (`steer_key`) adds to the
+        log-likelihood of the responses, in nats; NaN where not available. None if it was not harvested.
+
+        `CLEAN` gives the log-likelihoods without either.
+        """
+        folder = self.folder / "likelihood" / key
+        return read_scores(folder) if (folder / "manifest.json").is_file() else None
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self.shards)

@@ -11,19 +11,39 @@ from tiltc import detectors
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.groups import group_score
-from tiltc.plan import Group, PlanConcept
+from tiltc.plan import Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
-from tiltc.resolve.report import LEAST_AUROC, report_lost_cluster, report_readings, report_silent, report_unresolved
+from tiltc.resolve.masking import Wanted, mask, token_threshold
+from tiltc.resolve.pulls import pull_of
+from tiltc.resolve.report import (
+    LEAST_AUROC,
+    report_lost_cluster,
+    report_no_threshold,
+    report_no_vector,
+    report_readings,
+    report_silent,
+    report_unread,
+    report_unresolved,
+)
+from tiltc.resolve.tools import (
+    VECTORS,
+    Readings,
+    VectorTool,
+    group_readings,
+    vector_of,
+    vector_readings,
+    vector_tool,
+)
 from tiltc.resolve.world import World, discovered_groups, gap, read_world
-from tiltc.resolved import Measured, ResolvedSignal, ResolvedSpec
-from tiltc.spec import Amplify, Concept, Keep, Suppress
+from tiltc.resolved import Masking, Measured, ResolvedSignal, ResolvedSpec
+from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress
 from tiltc.stats import mean_effect
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
-    from tiltc.parse import SpecFile
+    from tiltc.parse import Definition, SpecFile
 
 __all__ = ["Q_SIGNAL", "resolve"]
 
@@ -43,7 +63,7 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     spec = spec_file.spec
     wanted = {s.concept: ("signals", i, s.verb) for i, s in reversed(list(enumerate(spec.signals)))}
     gates = {s.when: ("signals", i, "when") for i, s in reversed(list(enumerate(spec.signals))) if s.when}
-    asked = {s.concept: s.readout for s in reversed(spec.signals) if s.readout}
+    asked: dict[str, Readout] = {s.concept: s.readout for s in reversed(spec.signals) if s.readout}
     declared = {n: _measure(world, spec_file, n, "declared", asked.get(n), at, found) for n, at in wanted.items()}
     opened = {n: _gate(world, spec_file, n, at, found) for n, at in gates.items()}
     if found.failed:
@@ -56,10 +76,12 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     measured = judge([m for m in declared.values() if m], library, gaps, world)
     by_name = {m.plan.name: m for m in measured}
     signals = tuple(
-        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world)
+        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world, spec_file, found)
         for i, ask in enumerate(spec.signals)
     )
     report_readings(spec_file, signals, found)
+    everything = {m.plan.name: m for m in measured}
+    masking = _masking(world, spec_file, signals, tuple(everything.values()), groups, found)
     resolved = ResolvedSpec(
         pairs=world.pairs,
         signals=signals,
@@ -67,6 +89,7 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
         library=tuple(m for m in measured if m.plan.role == "library"),
         discovered=groups,
         discovered_gaps=gaps,
+        masking=masking,
     )
     return (None if found.failed else resolved), found
 
@@ -76,7 +99,7 @@ def _measure(
     spec_file: SpecFile,
     name: str,
     role: Literal["declared", "library"],
-    asked: str | None,
+    asked: Readout | None,
     route: tuple[str | int, ...],
     found: Diagnostics,
 ) -> Measured | None:
@@ -114,11 +137,31 @@ def _measure(
         report_unresolved(spec_file, name, fitted, at, found)
         return None
     report_silent(name, fitted, at, found)
+    if readout in VECTORS:
+        return _projected(world, definition, readout, fitted, at, found)
     return measured(world, definition, role, readout, fitted)
 
 
-def _readout(concept: Concept, asked: str | None, fitted: Fitted) -> Literal["sae", "detector"] | None:
+def _projected(
+    world: World, definition: Definition, readout: VectorTool, fitted: Fitted, at: Span, found: Diagnostics
+) -> Measured | None:
+    """A concept that is read by a vector: of every token, in the second pass of harvest."""
+    values = vector_of(world, definition, readout)
+    if values is None:
+        report_no_vector(definition.name, readout, at, found)
+        return None
+    unit = vector_tool(values).vector
+    readings = vector_readings(world, unit)
+    if readings is None:
+        report_unread(definition.name, at, found)
+        return None
+    return measured(world, definition, "declared", readout, fitted, readings, unit)
+
+
+def _readout(concept: Concept, asked: Readout | None, fitted: Fitted) -> Readout | None:
     """Which readout a concept gets: what was asked for, the SAE group where it detects, nothing otherwise."""
+    if asked in VECTORS:
+        return asked
     if concept.surface == "length" or asked == "detector":
         return "detector" if detectors.has_detector(concept) else None
     if fitted.group is None:
@@ -181,9 +224,64 @@ def _gate_plan(name: str, concept: Concept, readout: Literal["sae", "detector"],
     return PlanConcept(name=name, role="gate", definition=definition, status="resolved", readout=readout, group=group)
 
 
+def _masking(
+    world: World,
+    spec_file: SpecFile,
+    signals: tuple[ResolvedSignal, ...],
+    concepts: tuple[Measured, ...],
+    groups: tuple[Discovered, ...],
+    found: Diagnostics,
+) -> Masking | None:
+    """The token masks that signals ask for, None without any; T213 where single tokens were not read."""
+    asking = [s for s in signals if getattr(s.ask, "with_", "") == "tokens"]
+    if not asking:
+        return None
+    readings = {
+        c.plan.name: r for c in concepts if c.plan.role == "declared" and (r := _readings(world, c)) is not None
+    }
+    wanted: list[Wanted] = []
+    for signal in asking:
+        read = readings.get(signal.concept.plan.name)
+        at = spec_file.at(("signals", signal.index, "with"))
+        if read is None:
+            report_unread(signal.concept.plan.name, at, found)
+            continue
+        definition = spec_file.library[signal.concept.plan.name]
+        gate = None if signal.gate is None else signal.gate.present
+        opened = world.pairs.usable if gate is None else world.pairs.usable & gate
+        threshold = token_threshold(world, definition, read)
+        if threshold is None:
+            report_no_threshold(signal.concept.plan.name, at, found)
+            continue
+        wanted.append(Wanted(signal.index, read, threshold, opened, getattr(signal.ask, "unit", None) or "word"))
+    return mask(world, wanted, concepts, readings, groups) if wanted and not found.failed else None
+
+
+def _readings(world: World, concept: Measured) -> Readings | None:
+    """A concept token by token, through the readout that it has; None for detectors and what was not read."""
+    plan = concept.plan
+    if plan.projection is not None and concept.vector is not None:
+        return vector_readings(world, concept.vector)
+    return group_readings(world, plan.group) if plan.readout == "sae" and plan.group is not None else None
+
+
 def _signal(
-    index: int, ask: Suppress | Keep | Amplify, concept: Measured, gate: Measured | None, world: World
+    index: int,
+    ask: Suppress | Keep | Amplify,
+    concept: Measured,
+    gate: Measured | None,
+    world: World,
+    spec_file: SpecFile,
+    found: Diagnostics,
 ) -> ResolvedSignal:
+    pull = None
+    if not isinstance(ask, Keep) and ask.with_ in ("steer", "inoculate"):
+        definition, at = spec_file.library[ask.concept], spec_file.at(("signals", index, "with"))
+        pull = pull_of(world, ask, definition, None if gate is None else gate.present)
+        if pull is None and ask.with_ == "steer" and vector_of(world, definition, "direction") is None:
+            report_no_vector(ask.concept, "direction", at, found)
+        elif pull is None:
+            report_unread(ask.concept, at, found)
     gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
     effect = mean_effect(gap, world.pairs.cluster)
-    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se)
+    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se, pull)

@@ -53,8 +53,18 @@ def fit_definition(world: World, definition: Definition) -> Fitted | None:
         )
     if concept.kind == "examples":
         return _fit_examples(world, definition)
-    key = ["fit", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
-    return world.derived.model(key, Fitted, lambda: _fit_labelled(world, _presence(world, definition)))
+    return world.derived.model(["fit", concept.meaning], Fitted, lambda: _fit_labelled(world, definition))
+
+
+def labelled(world: World, definition: Definition) -> Labelled | None:
+    """Texts that show a concept and texts that don't: of its contrast set, or of the data. None without either."""
+    if definition.concept.kind == "examples":
+        return _contrast_texts(world, definition)
+    if definition.concept.kind not in ("pattern", "words", "surface"):
+        return None
+    both, label = world.both, presence(world, definition)
+    half = np.concatenate([world.pairs.half, world.pairs.half])[both]
+    return Labelled(world.responses[both], world.residuals[both], label[both], half)
 
 
 def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
@@ -63,42 +73,44 @@ def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
     return audit_clusters(world.evidence, world.derived, key[0]).features.get(key)
 
 
-def _presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:
+def presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:
     raw = detector_scores(world, definition)
     if definition.concept.surface == "length":
         return raw > np.median(raw[world.both])
     return raw > 0
 
 
-def _fit_labelled(world: World, label: npt.NDArray[np.bool_]) -> Fitted:
-    both = world.both
-    half = np.concatenate([world.pairs.half, world.pairs.half])[both]
-    activations = world.responses[both]
-    texts = Labelled(activations, world.residuals[both], label[both], half)
-    count = int(label[both].sum())
-    detector = resolve_group(texts, activations) if texts.enough() else None
-    return _as_fitted(detector, count, len(half))
+def _fit_labelled(world: World, definition: Definition) -> Fitted:
+    texts = labelled(world, definition)
+    assert texts is not None, "only concepts with a detector are fitted on the data"
+    detector = resolve_group(texts, texts.activations) if texts.enough() else None
+    return _as_fitted(detector, int(texts.label.sum()), len(texts.label))
 
 
 def _fit_examples(world: World, definition: Definition) -> Fitted | None:
     from tiltc.evidence import contrast_digest
 
-    key = contrast_digest(definition)
-    contrast = world.evidence.contrast(key)
-    if contrast is None:
+    texts = _contrast_texts(world, definition)
+    if texts is None:
         return None
-    pair = [p or str(i) for i, p in enumerate(contrast.table.column("pair").to_pylist())]
-    half = _even_halves(pair)
-    label = np.asarray(contrast.labels, dtype=bool)
-    texts = Labelled(
-        sparse.csc_matrix(contrast.matrix("max")), np.asarray(contrast.residuals(), dtype=np.float64), label, half
-    )
 
     def make() -> Fitted:
         found = resolve_group(texts, world.responses[world.both]) if texts.enough() else None
-        return _as_fitted(found, int(label.sum()), len(label))
+        return _as_fitted(found, int(texts.label.sum()), len(texts.label))
 
-    return world.derived.model(["contrast", key], Fitted, make)
+    return world.derived.model(["contrast", contrast_digest(definition)], Fitted, make)
+
+
+def _contrast_texts(world: World, definition: Definition) -> Labelled | None:
+    from tiltc.evidence import contrast_digest
+
+    contrast = world.evidence.contrast(contrast_digest(definition))
+    if contrast is None:
+        return None
+    pair = [p or str(i) for i, p in enumerate(contrast.table.column("pair").to_pylist())]
+    label = np.asarray(contrast.labels, dtype=bool)
+    residuals = np.asarray(contrast.residuals(), dtype=np.float64)
+    return Labelled(sparse.csc_matrix(contrast.matrix("max")), residuals, label, _even_halves(pair))
 
 
 def _even_halves(pair: list[str]) -> npt.NDArray[np.bool_]:

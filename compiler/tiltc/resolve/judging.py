@@ -10,14 +10,16 @@ import numpy.typing as npt
 from tiltc import detectors
 from tiltc.fit import rounded
 from tiltc.groups import group_score
-from tiltc.plan import PlanConcept, Preference, Status
+from tiltc.plan import Detection, PlanConcept, Preference, Projection, Status
 from tiltc.resolve.fitting import Fitted
 from tiltc.resolve.world import World, detector_scores, gap
 from tiltc.resolved import Measured
-from tiltc.stats import benjamini_hochberg, length_controlled_effect, mean_effect
+from tiltc.spec import Readout
+from tiltc.stats import auroc, benjamini_hochberg, length_controlled_effect, mean_effect
 
 if TYPE_CHECKING:
     from tiltc.parse import Definition
+    from tiltc.resolve.tools import VectorReadings
 
 Array = npt.NDArray[np.float64]
 
@@ -31,13 +33,18 @@ def measured(
     world: World,
     definition: Definition,
     role: Literal["declared", "library"],
-    readout: Literal["sae", "detector"],
+    readout: Readout,
     fitted: Fitted,
+    readings: VectorReadings | None = None,
+    vector: tuple[float, ...] | None = None,
 ) -> Measured:
+    """A concept with its evidence. `readings` are those of its unit `vector`, where it is read by one."""
     concept = definition.concept
     raw = detector_scores(world, definition) if detectors.has_detector(concept) else None
     mean, sd = _moments(raw, world)
-    if readout == "detector" or fitted.group is None:
+    if readings is not None:
+        scores = readings.responses()
+    elif readout == "detector" or fitted.group is None:
         scores = ((raw if raw is not None else np.zeros(len(world.both))) - mean) / sd
     else:
         scores = group_score(fitted.group, world.responses)
@@ -49,13 +56,29 @@ def measured(
         status=_status(fitted, world, readout),
         readout=readout,
         group=fitted.group,
+        projection=None
+        if readings is None
+        else Projection(key=f"{definition.name}.{readout}", mean=readings.mean, sd=readings.sd),
         detector_mean=mean,
         detector_sd=sd,
-        detection=fitted.detection,
+        detection=fitted.detection if readings is None else _as_read(world, fitted, readout, scores, raw),
         preference=_preference(gap(world, scores), world, rates),
         contrast=_contrast_digest(definition),
     )
-    return Measured(plan, gap(world, scores))
+    return Measured(plan, gap(world, scores), vector=vector)
+
+
+def _as_read(world: World, fitted: Fitted, readout: Readout, scores: Array, raw: Array | None) -> tuple[Detection, ...]:
+    """The vector's held-out AUROC as it is used, by the largest projection and not that of the mean, where the data has
+    labels."""
+    both, half = world.both, np.concatenate([world.pairs.half, world.pairs.half])
+    held = both & ~half
+    label = raw[held] > 0 if raw is not None else np.zeros(0, dtype=bool)
+    if not label.any() or label.all():
+        return fitted.detection
+    n, m = int(label.sum()), int((~label).sum())
+    mine = Detection(tool=readout, auroc=rounded(auroc(scores[held], label)), positives=n, negatives=m)  # type: ignore[arg-type]
+    return tuple(mine if d.tool == readout else d for d in fitted.detection)
 
 
 def _moments(raw: Array | None, world: World) -> tuple[float, float]:

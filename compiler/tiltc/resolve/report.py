@@ -43,6 +43,23 @@ def report_lost_cluster(name: str, key: str, at: Span | None, found: Diagnostics
     found.add("T212", at, f"`{name}` names cluster {key}, which an audit of this evidence does not find", helps=helps)
 
 
+def report_unread(name: str, at: Span, found: Diagnostics) -> None:
+    """T213: single tokens and likelihoods need a second pass, once it is known what to read."""
+    text = f"the evidence lacks what this signal reads of `{name}` in a second pass"
+    found.add("T213", at, text, helps=["run `tiltc harvest` on this spec again"])
+
+
+def report_no_vector(name: str, tool: str, at: Span, found: Diagnostics) -> None:
+    notes = ["at least 10 texts with and 10 without are needed in each half, in the data or in a contrast set"]
+    found.add("T214", at, f"no {tool} can be fitted for `{name}`", notes=notes, helps=["leave `readout` out"])
+
+
+def report_no_threshold(name: str, at: Span, found: Diagnostics) -> None:
+    notes = ["a threshold is the one with the best F1 over texts of the data that show the concept or don't"]
+    helps = ["define the concept by `pattern`, `words` or `surface`, or leave `readout` out"]
+    found.add("T215", at, f"there is no threshold from which on a token shows `{name}`", notes=notes, helps=helps)
+
+
 def report_silent(name: str, fitted: Fitted, at: Span, found: Diagnostics) -> None:
     """T211: some of the pinned features, but not all, are of no use."""
     if fitted.silent and fitted.group is not None:

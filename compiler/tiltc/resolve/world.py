@@ -80,5 +80,6 @@ def gap(world: World, scores: Array) -> Array:
 
 def detector_scores(world: World, definition: Definition) -> Array:
     concept = definition.concept
-    key = ["detector", concept.model_dump(mode="json", exclude={"about", "meta", "parents"})]
-    return world.derived.array(key, lambda: detector_readout(concept, [*world.chosen, *world.rejected]))
+    return world.derived.array(
+        ["detector", concept.meaning], lambda: detector_readout(concept, [*world.chosen, *world.rejected])
+    )

@@ -10,9 +10,8 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.verbs import Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tiltc.evidence import Evidence
+    from tiltc.lower import Compiled
     from tiltc.parse import SpecFile
     from tiltc.plan import Plan
 
@@ -46,11 +45,10 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     cache = None if args.no_cache else args.store.parent / "derived"
     compiled, found = compile_spec(spec_file, evidence, cache, found)
     if compiled is not None and not found.failed:
-        plan, rows = compiled
         if args.check:
-            _check(args, plan, found)
+            _check(args, compiled.plan, found)
         else:
-            _write(args, plan, rows, out, err)
+            _write(args, compiled, out, err)
     return report(found, args, out, err, sources)
 
 
@@ -70,11 +68,11 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
     return evidence
 
 
-def _write(args: argparse.Namespace, plan: Plan, rows: pa.Table, out: TextIO, err: TextIO) -> None:
+def _write(args: argparse.Namespace, compiled: Compiled, out: TextIO, err: TextIO) -> None:
     from tiltc.planfile import write_plan
     from tiltc.show import show
 
-    final = write_plan(plan, rows, args.output)
+    final = write_plan(compiled.plan, compiled.rows, args.output, compiled.tools)
     if args.format == "text":
         out.write(show(final))
     err.write(f"wrote {args.output / 'plan.json'} ({final.digest[:12]})\n")

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         _check_device(args.device)
     found, _ = apply_allows(spec_file, found, ())
     try:
-        folder, said = harvest(spec_file, args.store, device=args.device, dtype=args.dtype, err=err)
+        cache = args.store.parent / "derived"
+        folder, said = harvest(spec_file, args.store, device=args.device, dtype=args.dtype, cache=cache, err=err)
     except KeyboardInterrupt:
         err.write("\ninterrupted: finished shards are kept; the same command goes on from there\n")
         return INTERRUPTED

@@ -1,0 +1,23 @@
+"""Inoculate: the model is told to show the concept, so that it need not learn to (paper section 2.3).
+
+In its forward form the policy reads the chosen responses that show the concept under an instruction that asks for it,
+and the reference reads them without. It can only take away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiltc.protocols.base import Bools, State
+from tiltc.protocols.likelihood import Likelihood, top
+
+if TYPE_CHECKING:
+    from tiltc.resolved import Pull, ResolvedSignal
+
+
+class Inoculate(Likelihood):
+    name = "inoculate"
+
+    def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
+        """All pairs that lean to the concept, unless the spec asks for a share."""
+        return top(signal, state, getattr(signal.ask, "fraction", None) or 1.0)

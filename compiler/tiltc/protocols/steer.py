@@ -1,0 +1,25 @@
+"""Steer: a vector in the residual stream supplies the concept, so that the weights need not (paper section 2.1).
+
+In its forward form the policy is steered on the chosen side of the pairs that teach the concept most: towards it to
+suppress it, away from it to amplify it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiltc.protocols.base import Bools, State
+from tiltc.protocols.likelihood import Likelihood, top
+
+if TYPE_CHECKING:
+    from tiltc.resolved import Pull, ResolvedSignal
+
+#: share of the pairs that the forward form steers on where the spec says nothing
+FRACTION = 0.05
+
+
+class Steer(Likelihood):
+    name = "steer"
+
+    def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
+        return top(signal, state, getattr(signal.ask, "fraction", None) or FRACTION)

@@ -1,0 +1,78 @@
+"""What steering or telling the frozen model does to the likelihood of each response: what is asked of a harvest, and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltc.derived import Derived
+from tiltc.detectors import PatternTimeout
+from tiltc.evidence import Instructed, Request, Steered
+from tiltc.hook import hook_layer
+from tiltc.resolve.tools import VECTORS, vector_of
+from tiltc.resolve.world import World, read_world
+from tiltc.resolved import Pull
+from tiltc.spec import Amplify, Keep, Signal
+
+if TYPE_CHECKING:
+    from tiltc.evidence import Evidence
+    from tiltc.parse import Definition, SpecFile
+
+Bools = npt.NDArray[np.bool_]
+
+
+def likelihood_requests(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> dict[str, Request]:
+    """What a spec's `inoculate` and `steer` signals need of a harvest, by key. What can't be made is left to `resolve`."""
+    asking = [s for s in spec_file.spec.signals if not isinstance(s, Keep) and s.with_ in ("inoculate", "steer")]
+    if not asking:
+        return {}
+    world = read_world(evidence, derived)
+    made = [r for s in asking for r in _requests(world, s, spec_file.library[s.concept])]
+    return {request.key: request for request in made}
+
+
+def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | None) -> Pull | None:
+    """A signal's pull, None where it can't be made or was not harvested.
+
+    Args:
+        opened: (n,) pairs on which the signal's gate is open, None without one.
+    """
+    requests = _requests(world, ask, definition)
+    each = [world.evidence.likelihood(request.key) for request in requests]
+    known = [nats for nats in each if nats is not None]
+    if not each or len(known) < len(each):
+        return None
+    on = world.pairs.usable if opened is None else world.pairs.usable & opened
+    # a pool of paraphrases is worth what its members are worth on average
+    nats = np.mean(known, axis=0)
+    nats = np.where(np.isfinite(nats).all(axis=1)[:, None] & on[:, None], nats, 0.0)
+    scale = float(nats[on].std()) if on.any() else 0.0
+    gap = (nats[:, 0] - nats[:, 1]) / max(scale, 1e-9)
+    forward = getattr(ask, "form", None) == "forward"
+    first = requests[0]
+    if isinstance(first, Steered):
+        vector = tuple(float(v) for v in first.vector)
+        return Pull(nats, gap, forward, vector=vector, layer=first.layer, size=first.size)
+    return Pull(nats, gap, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
+
+
+def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:
+    if getattr(ask, "with_", "") == "inoculate":
+        return [Instructed(text) for text in definition.concept.instructions if text.strip()]
+    try:
+        direction = vector_of(world, definition, "direction")
+        vector = vector_of(world, definition, "probe") if ask.readout == VECTORS[1] else direction
+    except PatternTimeout:
+        # compiling refuses the pattern, with its place
+        return []
+    if vector is None or direction is None:
+        return []
+    # a probe's length means nothing: it steers as far as the direction would
+    length = float(np.linalg.norm(direction) / max(np.linalg.norm(vector), 1e-12))
+    scaled = np.array([float(f"{v * length:.6g}") for v in vector], dtype=np.float32)
+    # amplified by its forward form, the policy is steered away: it then has to learn the concept
+    away = isinstance(ask, Amplify) and ask.form == "forward"
+    size = (getattr(ask, "size", None) or 1.0) * (-1 if away else 1)
+    return [Steered(scaled, hook_layer(world.evidence.manifest.sae.hook), size)]

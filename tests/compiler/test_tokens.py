@@ -1,0 +1,245 @@
+"""Token masks: which tokens, on which rows, and what is left of every gap, on data whose truth is known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.optimize import linprog
+
+from tests.compiler.synthetic import PLANTS, SyntheticEvidence, evidence, spec_text
+from tiltc.derived import Derived
+from tiltc.evidence import SIDES, TokenScores, TokenTool
+from tiltc.parse import parse
+from tiltc.pipeline import compile_spec
+from tiltc.resolve.masking import _grown, threshold_of
+from tiltc.resolve.tools import needed
+from tiltc.solve import Problem, mask
+
+RATES = {"std.style.bold": (0.5, 0.2), "std.style.emoji": (0.45, 0.2)}
+MASKING = "  - suppress: std.style.bold\n    with: tokens\n"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`TokenScores` over arrays in memory."""
+
+    indptr: np.ndarray
+    values: np.ndarray
+    most = TokenScores.most
+
+
+def by_word(text: str) -> tuple[list[int], list[str | None]]:
+    """One token a word: where each starts, and the planted concept whose sentence it is in."""
+    words = list(re.finditer(r"\S+\s*", text))
+    inside: list[str | None] = [None] * len(words)
+    for concept, (sentence, _) in PLANTS.items():
+        at = text.find(sentence)
+        for i, word in enumerate(words):
+            if at >= 0 and at <= word.start() < at + len(sentence):
+                inside[i] = concept
+    return [w.start() for w in words], inside
+
+
+def with_tokens(base: SyntheticEvidence) -> SyntheticEvidence:
+    """The same evidence, with features that fire on each word of the sentence that was planted for them, and any tool
+    read on every word."""
+    features = base.manifest.sae.features
+    columns: dict[str, Any] = {}
+    rows: list[np.ndarray] = []
+    matrices: dict[str, sparse.csr_matrix] = dict(base.matrices)
+    for side in SIDES:
+        starts, counts = [], sparse.lil_matrix(base.matrices[side].shape)
+        peaks = sparse.lil_matrix(base.matrices[side].shape)
+        most = base.matrices[side].tolil()
+        for i, text in enumerate(base.table.column(side).to_pylist()):
+            at, inside = by_word(text)
+            starts.append(at)
+            values = np.zeros((len(at), features), np.float32)
+            for concept, (_, ids) in PLANTS.items():
+                here = [k for k, c in enumerate(inside) if c == concept]
+                for feature in ids:
+                    if here and most[i, feature]:
+                        values[here, feature] = most[i, feature]
+                        peaks[i, feature], counts[i, feature] = here[0], len(here)
+            for feature in most.rows[i]:
+                if not values[:, feature].any():
+                    values[0, feature], counts[i, feature] = most[i, feature], 1
+            rows.append(values)
+        columns[f"{side}_starts"] = pa.array(starts, pa.list_(pa.int32()))
+        pattern = base.matrices[side]
+        for kind, table in (("peak", peaks), ("count", counts)):
+            csr = pattern.copy()
+            row = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+            csr.data = np.asarray(table.tocsr()[row, pattern.indices]).ravel().astype(np.float32)
+            matrices[f"{side}.{kind}"] = csr
+    table = base.table
+    for name, column in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    indptr = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    everything = np.concatenate(rows)
+    read = _Everything(indptr, everything)
+    return replace(base, table=table, matrices=matrices, read=read)
+
+
+@dataclass(frozen=True)
+class _Everything:
+    """Answers for any group of features; `wanted` are the tools that a second pass would have read."""
+
+    indptr: np.ndarray
+    values: np.ndarray
+    wanted: dict[str, TokenTool] | None = None
+
+    def get(self, key: str) -> Tokens | None:
+        tool = (self.wanted or {}).get(key)
+        return None if tool is None else Tokens(self.indptr, self.values[:, list(tool.features)])
+
+
+@pytest.fixture(scope="module")
+def data() -> SyntheticEvidence:
+    return with_tokens(evidence(500, RATES, seed=3, firing=0.1))
+
+
+def compiled(tmp_path: Path, signals: str, data: SyntheticEvidence, extra: str = "") -> tuple[Any, Any]:
+    """As harvest and compile do it: first what a second pass has to read, then the plan."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec_text(signals, extra))
+    spec_file, found = parse(path)
+    assert spec_file is not None, [d.primary.text for d in found]
+    tools = {t.key: t for t in needed(spec_file, data, Derived(None))}  # type: ignore[arg-type]
+    result, found = compile_spec(spec_file, replace(data, read=replace(data.read, wanted=tools)))  # type: ignore[arg-type]
+    return result, found
+
+
+def planted_words(text: str, concept: str) -> list[int]:
+    return [i for i, c in enumerate(by_word(text)[1]) if c == concept]
+
+
+def test_the_tokens_of_the_concept_are_masked_and_no_others(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """On both sides of every pair the masked tokens are those of the planted sentence; all of the signal goes."""
+    result, found = compiled(tmp_path, MASKING + "  - keep: std.style.emoji\n", data)
+    assert result is not None, [d.primary.text for d in found]
+    plan, rows, _ = result
+    wrong = 0
+    for side in SIDES:
+        for text, masked in zip(
+            data.table.column(side).to_pylist(), rows.column(f"{side}_masked").to_pylist(), strict=True
+        ):
+            wrong += masked not in (planted_words(text, "std.style.bold"), [])
+    assert wrong == 0
+    bold = next(r for r in plan.forecast if r.name == "std.style.bold")
+    emoji = next(r for r in plan.forecast if r.name == "std.style.emoji")
+    assert bold.plain.value > 0.3
+    assert abs(bold.tilted.value) < 0.02
+    assert emoji.tilted.value == pytest.approx(emoji.plain.value, rel=1e-6), "emoji stand elsewhere"
+    action = next(a for a in plan.actions if a.concept == "std.style.bold")
+    touched = np.array(
+        [bool(a or b) for a, b in zip(*(rows.column(f"{s}_masked").to_pylist() for s in SIDES), strict=True)]
+    )
+    assert action.mechanism == "tokens"
+    assert action.strength == action.rows_touched == touched.sum()
+    assert np.asarray(rows.column("keep")).all()
+    assert (np.asarray(rows.column("margin_offset")) == 0).all()
+
+
+def test_a_share_that_may_stay_leaves_rows_alone(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """`to: 50%` masks fewer rows, and reaches its target to within the tolerance."""
+    everything, _ = compiled(tmp_path, MASKING, data)
+    half, _ = compiled(tmp_path, MASKING + "    to: 50%\n", data)
+    assert everything is not None
+    assert half is not None
+    bold = next(r for r in half[0].forecast if r.name == "std.style.bold")
+    assert abs(bold.tilted.value - 0.5 * bold.plain.value) <= 0.0501 * bold.plain.value
+    assert 0 < half[0].actions[0].rows_touched < everything[0].actions[0].rows_touched
+
+
+def test_rows_behind_a_closed_gate_are_not_masked(tmp_path: Path) -> None:
+    """Half of the prompts express the gate; the others keep all their tokens."""
+    prompts = [f"{'Write a poem' if i % 2 else 'Explain'} about number {i}" for i in range(400)]
+    data = with_tokens(evidence(400, RATES, seed=4, firing=0.1, prompts=prompts))
+    gate = "concepts:\n  poem: {about: Asks for a poem., reads: prompt, words: [poem]}\n"
+    result, found = compiled(tmp_path, MASKING + "    when: poem\n", data, gate)
+    assert result is not None, [d.primary.text for d in found]
+    masked = [bool(a or b) for a, b in zip(*(result[1].column(f"{s}_masked").to_pylist() for s in SIDES), strict=True)]
+    assert not any(masked[0::2])
+    assert any(masked[1::2])
+
+
+def test_masks_and_a_reward_term_work_together(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """What is masked first is held at its target by the term that settles the other signal."""
+    result, found = compiled(tmp_path, MASKING + "  - suppress: std.style.emoji\n    with: reward\n", data)
+    assert result is not None, [d.primary.text for d in found]
+    for row in result[0].forecast[:2]:
+        assert abs(row.tilted.value) <= 0.051 * abs(row.plain.value)
+
+
+def test_a_plan_with_masks_is_the_same_every_time(tmp_path: Path, data: SyntheticEvidence) -> None:
+    first, _ = compiled(tmp_path, MASKING, data)
+    second, _ = compiled(tmp_path, MASKING, data)
+    assert first is not None
+    assert second is not None
+    assert first[0].digest == second[0].digest
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 9999), n=st.integers(2, 30))
+def test_the_threshold_has_the_best_f1(seed: int, n: int) -> None:
+    """Against trying every score as the threshold."""
+    rng = np.random.default_rng(seed)
+    scores, label = rng.integers(0, 6, n).astype(float), rng.random(n) < 0.5
+    label[0] = True
+
+    def f1(threshold: float) -> float:
+        said = scores >= threshold
+        return 2 * float((said & label).sum()) / float(said.sum() + label.sum())
+
+    assert f1(threshold_of(scores, label)) == pytest.approx(max(f1(s) for s in scores))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 9999))
+def test_the_fewest_rows_are_masked(seed: int) -> None:
+    """Against the relaxed linear program: no more rows than its optimum and one for each constraint."""
+    rng = np.random.default_rng(seed)
+    n = 60
+    before = rng.normal(0.4, 1, (n, 2))
+    touched = rng.random(n) < 0.7
+    after = np.where(touched[:, None], before * rng.random((n, 1)) * [1, 0.9], before)
+    g0, g1 = before.mean(0), after.mean(0)
+    target = 0.5 * (g0 + g1)
+    problem = Problem(before, np.ones(n), target, 0.1 * np.abs(g0 - g1) + 0.02)
+    found = mask(problem, after, touched, every=False)
+    change = ((after - before) / n)[touched].T
+    slack = problem.tolerance
+    relaxed = linprog(
+        np.ones(change.shape[1]),
+        A_ub=np.vstack([change, -change]),
+        b_ub=np.concatenate([target + slack - g0, slack - target + g0]),
+        bounds=(0, 1),
+    )
+    assert found.masked is not None
+    assert not found.masked[~touched].any()
+    assert found.masked.sum() <= np.ceil(relaxed.fun) + 2
+    if found.feasible:
+        reached = np.where(found.masked[:, None], after, before).mean(0)
+        assert (np.abs(reached - target) <= slack + 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [("word", [False, True, True, False, False, False]), ("span", [True, True, True, False, False, False])],
+)
+def test_a_mask_grows_to_words_and_sentences(unit: Any, expected: list[bool]) -> None:
+    """'Very **bo ld**. Not here': the second half of a word takes the first with it, a sentence takes all of its own."""
+    text = "Very **bold**. Not here."
+    starts = [0, 4, 9, 14, 18, 23]
+    grown = _grown(np.array([False, False, True, False, False, False]), text, starts, unit)
+    assert grown.tolist() == expected
