@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 COMPILER = ROOT / "compiler" / "tiltc"
-TRAINING = {"torch", "transformers", "datasets", "trl", "sae_lens", "peft", "accelerate", "safetensors", "gguf"}
-HEAVY = TRAINING | {"numpy", "scipy", "pyarrow", "jinja2", "markdown_it", "tiltc_runtime"}
+TRAINING = {"torch", "transformers", "datasets", "trl", "sae_lens", "peft", "accelerate", "gguf"}
+HEAVY = TRAINING | {"safetensors", "numpy", "scipy", "pyarrow", "jinja2", "markdown_it", "tiltc_runtime"}
 
 
 def imported(file: Path) -> Iterator[str]:

@@ -368,7 +368,9 @@ def launch(
     script = out / "script.py"
     script.write_text(text.format(out=str(out), folder=str(folder), batch=batch))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    # a package that is found by path here is found there
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
     subprocess.run([*command, str(script)], check=True, env=environment, capture_output=True, timeout=300)
     return [torch.load(out / f"weights-{rank}.pt") for rank in range(processes)]
 
