@@ -250,7 +250,7 @@ def _infeasible(
             _place(spec_file, first),
             f"`{name}` is on one side in all pairs that differ in it",
             notes=[f"{sides[0][0]} pairs lean to chosen, {sides[0][1]} to rejected"],
-            helps=["use `with: filter`", "leave a share of it: `to: 20%`"],
+            helps=["use `with: filter` or `with: tokens`", "leave a share of it: `to: 20%`"],
         )
         return
     notes = [_line(b) for b in clash] + _correlation(clash)

@@ -4,6 +4,12 @@
     weight   multiplies the pair's loss; the mean over kept pairs is 1
     margin   subtracted inside the sigmoid, in logits: loss = -weight * logsigmoid(difference - margin)
 
+and, where the plan has them,
+
+    chosen_masked, rejected_masked   tokens of the response that carry no loss, counted from 0 as `rows.parquet` does
+    chosen_instruction               what the policy, not the reference, is told at the end of the last user turn for the
+                                     chosen response; empty for none
+
 The margin has the sign of TRL's RewardTrainer, which reads a column of this name: r_chosen - r_rejected - margin. It is
 the plan's `margin_offset` with the other sign, because the offset is added: beta * delta + margin_offset. A DPO trainer
 that adds an offset therefore takes -margin.
@@ -42,9 +48,11 @@ def export(loaded: LoadedPlan, data: Path) -> tuple[pa.Table | None, Diagnostics
     found.extend(said)
     if pairs is None:
         return None, found
+    _check_steering(loaded, found)
     _check_ids([pair.row_id for pair in pairs], loaded, data.name, found)
-    _check_columns(rows, data.name, found)
-    return (None if found.failed else _with_columns(rows, loaded.rows)), found
+    columns = _columns(loaded)
+    _check_columns(rows, data.name, tuple(columns), found)
+    return (None if found.failed else _with_columns(rows, columns)), found
 
 
 def limit(plan: Plan) -> int | None:
@@ -65,19 +73,41 @@ def _check_ids(ids: list[str], loaded: LoadedPlan, name: str, found: Diagnostics
     found.add("T524", None, f"{name} has other rows than the plan", notes=notes, helps=helps)
 
 
-def _check_columns(rows: list[Row], name: str, found: Diagnostics) -> None:
-    there = [column for column in COLUMNS if any(column in row for row in rows)]
+def _check_steering(loaded: LoadedPlan, found: Diagnostics) -> None:
+    """T545: no column of a data set can say that a model is steered."""
+    if loaded.plan.steering:
+        named = ", ".join(f"`{s.concept}`" for s in loaded.plan.steering)
+        helps = ["train it with `tiltc run`", "or use the residual form of `steer`, which is an offset"]
+        found.add("T545", None, f"{loaded.folder} steers the policy along {named}", helps=helps)
+
+
+def _check_columns(rows: list[Row], name: str, columns: tuple[str, ...], found: Diagnostics) -> None:
+    there = [column for column in columns if any(column in row for row in rows)]
     if there:
         named = ", ".join(f"`{column}`" for column in there)
         found.add("T541", None, f"{name} already has {named}", helps=["rename or remove the column before exporting"])
 
 
-def _with_columns(rows: list[Row], plan_rows: pa.Table) -> pa.Table:
+def _columns(loaded: LoadedPlan) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """What is added to the data, those columns that the plan makes use of."""
     import pyarrow as pa
 
+    rows = loaded.rows
     # 0 - x, so that no offset becomes a margin of 0 and not of -0
-    margin = pa.array(0.0 - plan_rows.column("margin_offset").to_numpy(), pa.float64())
+    margin = pa.array(0.0 - rows.column("margin_offset").to_numpy(), pa.float64())
+    out = dict(zip(COLUMNS, (rows.column("keep"), rows.column("weight"), margin), strict=True))
+    masks = {name: rows.column(name) for name in ("chosen_masked", "rejected_masked")}
+    if any(tokens for column in masks.values() for tokens in column.to_pylist()):
+        out |= masks
+    told = rows.column("chosen_prompt").to_pylist()
+    if any(number >= 0 for number in told):
+        prompts = loaded.plan.prompts
+        out["chosen_instruction"] = pa.array([prompts[k] if k >= 0 else "" for k in told], pa.string())
+    return out
+
+
+def _with_columns(rows: list[Row], columns: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
     table = table_of(rows)
-    for name, column in zip(COLUMNS, (plan_rows.column("keep"), plan_rows.column("weight"), margin), strict=True):
+    for name, column in columns.items():
         table = table.append_column(name, column)
     return table

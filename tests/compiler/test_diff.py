@@ -17,7 +17,7 @@ from tests.compiler.test_show import tiltc
 from tiltc.diff import PlanDiff, compare_rows, diff, render
 from tiltc.figures import apart
 from tiltc.plan import Action, ForecastRow, Plan
-from tiltc.planfile import sealed, write_plan
+from tiltc.planfile import row_table, sealed, write_plan
 
 
 def later() -> tuple[Plan, pa.Table]:
@@ -138,7 +138,7 @@ def test_features_in_and_out() -> None:
 
 def table(*rows: tuple[str, bool, float, float]) -> pa.Table:
     names = ("row_id", "keep", "weight", "margin_offset")
-    return pa.table({**dict(zip(names, zip(*rows, strict=True), strict=True)), "reason": [""] * len(rows)})
+    return row_table(dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def test_rows_are_matched_by_id() -> None:
@@ -151,6 +151,16 @@ def test_rows_are_matched_by_id() -> None:
     assert (found.weights, found.largest_weight, found.offsets, found.largest_offset) == (1, 0.5, 1, 0.75)
     assert found.reordered
     assert [c.row_id for c in found.examples] == ["a", "c", "b"]
+
+
+def test_rows_that_are_read_otherwise_are_counted() -> None:
+    """Masks, prompts and steering change no number of a pair, and are a change all the same."""
+    rows = fabricated.rows()
+    ids = rows.column("row_id").to_pylist()
+    columns = {name: rows.column(name).to_pylist() for name in rows.column_names}
+    masked = row_table(columns | {"chosen_masked": [[3, 4]] * 5 + [[]] * (len(ids) - 5)})
+    found = compare_rows(rows, masked)
+    assert (found.changed, found.readings, found.offsets) == (5, 5, 0)
 
 
 def test_the_ten_largest_changes_are_examples() -> None:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from tests.compiler import fabricated
 from tests.compiler.test_show import tiltc
 from tiltc.datafile import read_data, write_data
 from tiltc.pairs import ids_digest, normalise
-from tiltc.plan import DataPin
+from tiltc.plan import DataPin, Steering
 from tiltc.planfile import row_table, sealed, write_plan
 from tiltc.spec import FileRef
 
@@ -82,6 +83,31 @@ def test_the_same_rows_in_another_format_are_the_same_data(plan: Path, tmp_path:
     """Rows are known by their contents: a Parquet copy with messages' absent keys filled in exports as well."""
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "pairs.parquet")
     assert tiltc("export", plan, "-o", tmp_path / "out.jsonl", "--data", tmp_path / "pairs.parquet")[0] == 0
+
+
+def test_masks_and_instructions_are_exported_where_there_are_any(data: Path, tmp_path: Path) -> None:
+    """Beside the three columns; steering can't be, and is refused."""
+    pairs, _ = normalise(ROWS, "rows")
+    assert pairs is not None
+    ids = [pair.row_id for pair in pairs]
+    columns: dict[str, Any] = {"row_id": ids, "keep": KEEP, "chosen_masked": [[0, 1], [], [], []]}
+    columns["chosen_prompt"] = [-1, 1, -1, 0]
+    pins = fabricated.pins().model_copy(update={"data": DataPin(name="pairs", digest=ids_digest(ids), rows=len(ids))})
+    table = row_table(columns)
+    plan = fabricated.plan(data=FileRef(file=data.name), pins=pins, prompts=("Be bold.", "Bolder."))
+    write_plan(sealed(plan, table), table, tmp_path / "told")
+    assert tiltc("export", tmp_path / "told", "-o", tmp_path / "out.jsonl", "--data", data)[0] == 0
+    written, _ = read_data(tmp_path / "out.jsonl")
+    assert written is not None
+    assert [row["chosen_masked"] for row in written] == columns["chosen_masked"]
+    assert [row["chosen_instruction"] for row in written] == ["", "Bolder.", "", "Be bold."]
+    steering = Steering(concept="bold", tool="direction", key="v", layer=0, size=1.0)
+    vectors = {"v": np.ones(4)}
+    write_plan(plan.model_copy(update={"steering": (steering,)}), table, tmp_path / "steered", vectors)
+    code, out, _ = tiltc("export", tmp_path / "steered", "-o", tmp_path / "no.jsonl", "--data", data)
+    assert code == 1
+    assert "T545" in out
+    assert not (tmp_path / "no.jsonl").exists()
 
 
 def test_messages_survive(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_instructions_name_no_cached_result() -> None:
     """What was derived from evidence under a definition is found again when instructions are added or changed."""
     for concept in LIBRARY.values():
         without = concept.model_copy(update={"instructions": (), "about": "Other words.", "parents": ()})
-        assert without.reading() == concept.reading()
-        assert concept.reading()[concept.kind] is not None
+        assert without.meaning == concept.meaning
+        assert concept.meaning[concept.kind] is not None
 
 
 def test_every_detector_has_cases() -> None:

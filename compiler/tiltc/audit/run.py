@@ -20,7 +20,7 @@ from tiltc.audit.inside import Array
 from tiltc.audit.intervals import brief
 from tiltc.audit.model import Audit, Design, Hypothesis, Noise, Settings
 from tiltc.audit.noise import ALPHA, Swaps, adjusted_parts, swap, swaps_for
-from tiltc.audit.planned import row_weights
+from tiltc.audit.planned import row_weights, unseen
 from tiltc.audit.prompt_view import PromptView, prompt_view
 from tiltc.audit.rows import Rows, read_rows
 from tiltc.audit.scale import Scale, scaled
@@ -100,7 +100,7 @@ def _told(
         hypotheses=tuple(told),
         pairs=tuple(album.pairs),
         noise=_noise(families, q, chance),
-        cautions=(*asked.cautions, *cautions(evidence, rows, scale)),
+        cautions=(*asked.cautions, *_planned_cautions(asked.plan), *cautions(evidence, rows, scale)),
     )
 
 
@@ -155,3 +155,8 @@ def _settings(
         seed=scale.seed,
         **{name: getattr(scale, name) for name in shared},
     )
+
+
+def _planned_cautions(plan: LoadedPlan | None) -> tuple[str, ...]:
+    text = None if plan is None else unseen(plan.rows)
+    return () if text is None else (text,)

@@ -1,4 +1,4 @@
-"""T541: what `tiltc export` refuses. Part of the T5xx family, see `stale.py`."""
+"""T541, T545: what `tiltc export` refuses. Part of the T5xx family, see `stale.py`."""
 
 from __future__ import annotations
 
@@ -18,5 +18,16 @@ Example:
     error[T541]: columns taken: pairs.jsonl already has `margin`
 
 What to do: rename or remove the column and export again. The plan's row ids don't depend on it.""",
+    ),
+    Code(
+        "T545",
+        "plan that can't be exported",
+        Severity.ERROR,
+        """The plan steers the policy in training. That is done to the model, not to the data: no column can say it, and an
+export without it would teach something else than the plan that was reviewed.
+
+Example: a plan of `with: steer` and `form: forward`.
+
+What to do: train it with `tiltc run`, or use the residual form, which is an offset.""",
     ),
 )

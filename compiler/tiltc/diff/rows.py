@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: This many changed rows are listed, those that change most first.
 EXAMPLES = 10
+#: columns that say how a pair is read in training
+READINGS = ("chosen_masked", "rejected_masked", "chosen_prompt", "chosen_steered", "rejected_steered")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class RowsDiff:
     largest_weight: float
     offsets: int
     largest_offset: float
+    #: rows whose token masks, prompt or steering change
+    readings: int
     reasons: int
     examples: tuple[RowChange, ...]
     #: pairs of both plans that differ in anything
@@ -74,6 +78,7 @@ def compare_rows(before: pa.Table, after: pa.Table) -> RowsDiff:
         largest_weight=max(weights, default=0.0),
         offsets=sum(o > 0 for o in offsets),
         largest_offset=max(offsets, default=0.0),
+        readings=sum(any(old[c.row_id][k] != new[c.row_id][k] for k in READINGS) for c in pairs),
         reasons=sum(old[c.row_id]["reason"] != new[c.row_id]["reason"] for c in pairs),
         examples=tuple(sorted(pairs, key=lambda c: (*(-x for x in c.size), c.row_id))[:EXAMPLES]),
         changed=len(pairs),
