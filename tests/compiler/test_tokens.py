@@ -100,7 +100,18 @@ class _Everything:
 
     def get(self, key: str) -> Tokens | None:
         tool = (self.wanted or {}).get(key)
-        return None if tool is None else Tokens(self.indptr, self.values[:, list(tool.features)])
+        if tool is None:
+            return None
+        if tool.vector:
+            # what a vector reads off a token: much where bold was planted, little elsewhere
+            noise = np.random.default_rng(1).normal(0, 0.3, len(self.values))
+            return Tokens(self.indptr, (3.0 * (self.values[:, 3] > 0) + noise)[:, None])
+        return Tokens(self.indptr, self.values[:, list(tool.features)])
+
+    def most_of_a_vector(self) -> np.ndarray:
+        """(2n,) the largest projection on any vector."""
+        vector = TokenTool(vector=(1.0,))
+        return replace(self, wanted={vector.key: vector}).get(vector.key).most()[:, 0]  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +190,27 @@ def test_masks_and_a_reward_term_work_together(tmp_path: Path, data: SyntheticEv
     assert result is not None, [d.primary.text for d in found]
     for row in result[0].forecast[:2]:
         assert abs(row.tilted.value) <= 0.051 * abs(row.plain.value)
+
+
+@pytest.mark.parametrize("tool", ["direction", "probe"])
+def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool: str) -> None:
+    """The concept's readout is the largest projection, standardised; its vector goes with the plan, of unit length."""
+    result, found = compiled(tmp_path, f"  - suppress: std.style.bold\n    with: reward\n    readout: {tool}\n", data)
+    assert result is not None, [d.primary.text for d in found]
+    concept = next(c for c in result.plan.concepts if c.name == "std.style.bold")
+    assert concept.readout == tool
+    assert concept.projection is not None
+    assert np.linalg.norm(result.tools[concept.projection.key]) == pytest.approx(1.0, abs=1e-4)
+    assert next(d for d in concept.detection if d.tool == tool).auroc.value > 0.95, "features miss one text in twenty"
+    scores = data.read.most_of_a_vector()
+    n = len(data.ok)
+    offset = np.asarray(result.rows.column("margin_offset"))
+    gap = (scores[:n] - scores[n:]) / scores.std()
+    np.testing.assert_allclose(offset, result.plan.actions[0].strength * gap, rtol=1e-4, atol=1e-6)
+    masked, _ = compiled(tmp_path, MASKING + f"    readout: {tool}\n", data)
+    assert masked is not None
+    bold = next(r for r in masked.plan.forecast if r.name == "std.style.bold")
+    assert abs(bold.tilted.value) < 0.15 * bold.plain.value
 
 
 def test_a_plan_with_masks_is_the_same_every_time(tmp_path: Path, data: SyntheticEvidence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -145,5 +146,6 @@ def judge(declared: list[Measured], library: tuple[Measured, ...], groups: Array
         assert plan.preference is not None
         preference = plan.preference.model_copy(update={"q": float(f"{value:.6g}")})
         status: Status = plan.status if plan.status == "ambiguous" else "resolved" if value < Q_SIGNAL else "weak"
-        out.append(Measured(plan.model_copy(update={"preference": preference, "status": status}), measured.gap))
+        judged = plan.model_copy(update={"preference": preference, "status": status})
+        out.append(dataclasses.replace(measured, plan=judged))
     return out
