@@ -243,6 +243,9 @@ def _infeasible(
             helps=["use `with: reward`", "raise `budget.drop`"],
         )
         return
+    if mechanism == "tokens" and solution.masked is not None:
+        _unmasked(spec_file, problem, solution, clash, first, found)
+        return
     sides = [_sides(b) for b in clash]
     if len(clash) == 1 and min(sides[0]) < ONE_SIDED * sum(sides[0]) and isinstance(first.signal.ask, Suppress):
         found.add(
@@ -267,6 +270,25 @@ def _infeasible(
         labels=others,
         notes=notes,
         helps=["widen `within`, ask for less with `to:`, or gate one: `when:`"],
+    )
+
+
+def _unmasked(
+    spec_file: SpecFile, problem: Problem, solution: Solution, clash: list[Band], first: Band, found: Diagnostics
+) -> None:
+    """T408: all masks are in place, and a signal is not where it is wanted."""
+    assert solution.left is not None
+    reached = dict(zip(range(len(solution.left)), solution.left, strict=True))
+    named = zip(clash, (reached[i] for i in solution.certificate), strict=True)
+    found.add(
+        "T408",
+        _place(spec_file, first),
+        f"with its tokens masked, `{first.signal.concept.plan.name}` is not where it is wanted",
+        notes=[f"{_line(b)}, with the masks {value:+.4f}" for b, value in named],
+        helps=[
+            "mask more around each token: `unit: span`",
+            "widen `within`, or use `with: reward`, which is solved for",
+        ],
     )
 
 

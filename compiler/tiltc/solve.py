@@ -80,6 +80,8 @@ class Solution:
     shortfall: float = 0.0
     #: (n,) rows whose token masks are put in place, for `mask`
     masked: Bools | None = None
+    #: (c,) signals with them
+    left: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -401,7 +403,15 @@ def mask(problem: Problem, after: Array, touched: Bools, *, every: bool) -> Solu
     moved = Problem(np.where(chosen[:, None], after, problem.gaps), problem.base, problem.target, problem.tolerance)
     outside = moved.excess(neutral)
     bad = tuple(int(i) for i in np.flatnonzero(outside > 1e-6 * problem.scale))
-    return Solution(np.zeros(c), neutral, not bad, bad, float((outside / problem.scale).sum()) if bad else 0.0, chosen)
+    return Solution(
+        np.zeros(c),
+        neutral,
+        not bad,
+        bad,
+        float((outside / problem.scale).sum()) if bad else 0.0,
+        chosen,
+        moved.signal(neutral),
+    )
 
 
 def effective_sample(factor: Array, base: Array) -> float:

@@ -68,4 +68,17 @@ Example: `strength: 0.2` leaves 70% of a signal that is to be suppressed.
 
 What to do: remove `strength` and let the compiler solve for it, or say with `to:` what is wanted.""",
     ),
+    Code(
+        "T408",
+        "masks leave a rest",
+        Severity.ERROR,
+        """Every token that reaches the threshold is masked, and what is left of the responses still differs in the concept;
+or a concept that is to be kept stood on the same tokens.
+
+A mask has no strength. A concept that lies in single words is gone with them, one that colours a whole text is not.
+
+Example: `with: tokens` for a formal tone: its words are masked, its sentences still read as formal.
+
+What to do: `unit: span`, which masks whole sentences; a larger `within`; or a mechanism that is solved for.""",
+    ),
 )
