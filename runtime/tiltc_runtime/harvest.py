@@ -44,6 +44,7 @@ def harvest(
     device: str | None = None,
     dtype: str | None = None,
     cache: Path | None = None,
+    every: bool = False,
     err: TextIO | None = None,
 ) -> tuple[Path | None, Diagnostics]:
     """Harvest the evidence that a spec needs and that `store` does not have yet.
@@ -53,6 +54,7 @@ def harvest(
         device: cuda when there is one, else cpu.
         dtype: of the forward pass; float32 on CPU, bfloat16 on CUDA by default.
         cache: where what follows from the evidence is kept, shared with `compile`; None keeps nothing.
+        every: read what any mechanism would need for the spec's signals, so that `compile --compare` can tell of all.
         err: where progress goes; None is silent.
 
     Returns:
@@ -64,7 +66,7 @@ def harvest(
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
             did = _complete(inputs, folder, err)
-            did = _second_pass(inputs, spec_file, folder, cache, err) or did
+            did = _second_pass(inputs, spec_file, folder, cache, every, err) or did
         if not did:
             _say(err, f"nothing to do: {folder} has everything that this spec needs")
         return folder, found
@@ -95,12 +97,14 @@ def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> bool:
     return bool(missing) or not complete
 
 
-def _second_pass(inputs: Inputs, spec_file: SpecFile, folder: Path, cache: Path | None, err: TextIO | None) -> bool:
+def _second_pass(
+    inputs: Inputs, spec_file: SpecFile, folder: Path, cache: Path | None, every: bool, err: TextIO | None
+) -> bool:
     """Read what the first pass has shown to be worth reading: single tokens, and likelihoods. False if all was there."""
     evidence = Evidence(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
     derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
-    read = score_tokens(inputs, folder, needed(spec_file, evidence, derived), err)
-    requests = likelihood_requests(spec_file, evidence, derived)
+    read = score_tokens(inputs, folder, needed(spec_file, evidence, derived, every=every), err)
+    requests = likelihood_requests(spec_file, evidence, derived, every=every)
     scored = score_likelihoods(folder, inputs.shards, requests, inputs.load_whole, err=err)
     return read or bool(scored)
 

@@ -286,6 +286,16 @@ def test_harvest_makes_what_signals_need(llama: Path, tmp_path: Path, monkeypatc
     assert contents(tmp_path) == before
 
 
+def test_harvest_for_a_comparison_reads_it_all(llama: Path, tmp_path: Path) -> None:
+    """Whatever the spec says, everything that any mechanism needs is there afterwards: tokens, and both kinds of likelihood."""
+    plain = spec(llama)
+    folder, found = harvest(plain, tmp_path, device="cpu", every=True)
+    assert folder is not None, list(found)
+    kinds = {path.name.split("-")[0] for path in (folder / "likelihood").iterdir()}
+    assert kinds >= {CLEAN, "prompt", "steer"}
+    assert list((folder / "tokens").iterdir())
+
+
 def test_killed_pass_goes_on(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped at any write, a pass goes on where it was; the finished files are those of an undisturbed one."""
     made = asking(llama, way="inoculate")

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 Bools = npt.NDArray[np.bool_]
 
 
-def likelihood_requests(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> dict[str, Request]:
-    """What a spec's `inoculate` and `steer` signals need of a harvest, by key. What can't be made is left to `resolve`."""
-    asking = [s for s in spec_file.spec.signals if not isinstance(s, Keep) and s.with_ in ("inoculate", "steer")]
+def likelihood_requests(
+    spec_file: SpecFile, evidence: Evidence, derived: Derived, *, every: bool = False
+) -> dict[str, Request]:
+    """What a spec's `inoculate` and `steer` signals need of a harvest, by key. What can't be made is left to `resolve`.
+
+    With `every`, as if each signal were carried out in both ways and forms.
+    """
+    changes = [s for s in spec_file.spec.signals if not isinstance(s, Keep)]
+    asking = [s for s in changes if s.with_ in ("inoculate", "steer")]
+    if every:
+        ways = (("steer", "residual"), ("steer", "forward"), ("inoculate", "residual"))
+        asking = [s.model_copy(update={"with_": with_, "form": form}) for s in changes for with_, form in ways]
     if not asking:
         return {}
     world = read_world(evidence, derived)

@@ -118,14 +118,14 @@ def group_readings(world: World, group: Group) -> GroupReadings | None:
     return None if scores is None else GroupReadings(scores, group)
 
 
-def needed(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[TokenTool, ...]:
+def needed(spec_file: SpecFile, evidence: Evidence, derived: Derived, *, every: bool = False) -> tuple[TokenTool, ...]:
     """What a second pass has to read so that the spec can be compiled. Names that don't resolve are left to `resolve`.
 
     Vectors for signals that are read by one. With a token mask anywhere, the groups of all concepts that signals name:
-    a mask for one of them hides tokens of the others.
+    a mask for one of them hides tokens of the others. With `every`, as if any signal masked.
     """
     signals = spec_file.spec.signals
-    masking = any(not isinstance(s, Keep) and s.with_ == "tokens" for s in signals)
+    masking = every or any(not isinstance(s, Keep) and s.with_ == "tokens" for s in signals)
     read_by = {s.concept: s.readout for s in signals if s.readout in VECTORS}
     if not masking and not read_by:
         return ()

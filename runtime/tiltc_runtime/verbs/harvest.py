@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: cuda when there is one)")
     dtypes = ("float32", "bfloat16", "float16")
     parser.add_argument("--dtype", choices=dtypes, help="of the forward pass (default: float32 on CPU, else bfloat16)")
+    parser.add_argument(
+        "--compare", action="store_true", help="read what every mechanism would need, for `tiltc compile --compare`"
+    )
     add_store_flag(parser)
     add_spec_flags(parser)
     add_report_flags(parser)
@@ -35,7 +38,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     found, _ = apply_allows(spec_file, found, ())
     try:
         cache = args.store.parent / "derived"
-        folder, said = harvest(spec_file, args.store, device=args.device, dtype=args.dtype, cache=cache, err=err)
+        how = {"device": args.device, "dtype": args.dtype, "cache": cache, "every": args.compare}
+        folder, said = harvest(spec_file, args.store, **how, err=err)
     except KeyboardInterrupt:
         err.write("\ninterrupted: finished shards are kept; the same command goes on from there\n")
         return INTERRUPTED
