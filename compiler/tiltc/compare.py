@@ -5,10 +5,10 @@ Each candidate is a whole compile of the spec with that one signal carried out i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel
@@ -19,10 +19,11 @@ from tiltc.figures import NONE, count, interval, share, signed
 from tiltc.pipeline import compile_spec
 from tiltc.plan import Built, Interval, gated
 from tiltc.show import collateral, met, moved
-from tiltc.spec import Amplify, Form, Keep, Signal
+from tiltc.spec import Amplify, Form, Keep, Signal, Suppress, Target
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
+    from tiltc.lower import Compiled
     from tiltc.parse import SpecFile
     from tiltc.plan import Plan
 
@@ -39,6 +40,8 @@ CANDIDATES: tuple[tuple[Built, Form | None], ...] = (
 )
 #: options of a signal that belong to one mechanism and mean nothing to the others
 OPTIONS = ("unit", "form", "size", "fraction", "strength")
+#: parts of the way to a target that are shown
+WAYS = (0.25, 0.5, 0.75, 1.0)
 
 
 class Candidate(BaseModel):
@@ -67,14 +70,32 @@ class Candidate(BaseModel):
     effective_sample: float | None = None
 
 
+class Step(BaseModel):
+    """A part of the way to a signal's target: what it takes, and what it drags along.
+
+    Attributes:
+        way: share of the way from today's first step to the target.
+        strength: tilt coefficient in logits per sd of gap, rows touched for what has no strength; None where refused.
+    """
+
+    way: float
+    refused: tuple[str, ...] = ()
+    strength: float | None = None
+    first_step: Interval | None = None
+    simulated: float | None = None
+    spill: float | None = None
+    effective_sample: float | None = None
+
+
 class Comparison(BaseModel):
-    """A signal, what the data teaches of it today, and its candidates."""
+    """A signal, what the data teaches of it today, its candidates, and the way to its target by the one that was chosen."""
 
     signal: str
     first_step: Interval
     simulated: float
     target: float
     candidates: tuple[Candidate, ...]
+    frontier: tuple[Step, ...] = ()
 
 
 def compare(spec_file: SpecFile, evidence: Evidence, cache: Path | None = None) -> tuple[Comparison, ...]:
@@ -105,9 +126,43 @@ def _comparison(spec_file: SpecFile, evidence: Evidence, cache: Path | None, tod
         for mechanism, f in _candidates(spec_file, signal)
     )
     assert row.target is not None, "a signal's row has a target"
-    return Comparison(
-        signal=label, first_step=row.plain, simulated=row.simulated_plain, target=row.target, candidates=candidates
+    frontier = tuple(_step(spec_file, evidence, cache, index, today, way) for way in WAYS)
+    parts = {"signal": label, "first_step": row.plain, "simulated": row.simulated_plain, "target": row.target}
+    return Comparison(**parts, candidates=candidates, frontier=frontier)
+
+
+def _step(spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, today: Plan, way: float) -> Step:
+    """The plan for a part of the way, by the mechanism that the whole way takes."""
+    signal, row = spec_file.spec.signals[index], today.forecast[index]
+    label = f"{signal.verb}: {gated(signal.concept, signal.when)}"
+    used = next((a.mechanism for a in today.actions if a.signal == label), None)
+    changes: dict[str, Any] = {"to": _part(signal, row.plain.value, way)}
+    if getattr(signal, "with_", None) == "auto" and used is not None:
+        changes["with_"] = used
+    compiled, codes = _compiled(spec_file, evidence, cache, index, signal.model_copy(update=changes))
+    if compiled is None:
+        return Step(way=way, refused=codes)
+    plan = compiled.plan
+    strength = next((a.strength for a in plan.actions if a.signal == label), 0.0)
+    reached = plan.forecast[index]
+    return Step(
+        way=way,
+        strength=strength,
+        first_step=reached.tilted,
+        simulated=reached.simulated_tilted,
+        spill=_spill(plan),
+        effective_sample=plan.spend.effective_sample,
     )
+
+
+def _part(signal: Signal, today: float, way: float) -> float | Target:
+    """The `to:` that is this part of the way from today to what the signal asks for."""
+    if isinstance(signal, Suppress):
+        return 1 - way * (1 - signal.to)
+    assert isinstance(signal, Amplify)
+    if signal.to.sd is not None:
+        return Target(sd=today + way * (signal.to.sd - today))
+    return Target(times=1 + way * ((signal.to.times or 0.0) - 1))
 
 
 def _candidates(spec_file: SpecFile, signal: Signal) -> Iterator[tuple[Built, Form | None]]:
@@ -122,14 +177,11 @@ def _candidates(spec_file: SpecFile, signal: Signal) -> Iterator[tuple[Built, Fo
 def _candidate(
     spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, mechanism: Built, form: Form | None
 ) -> Candidate:
-    spec, signal = spec_file.spec, spec_file.spec.signals[index]
+    signal = spec_file.spec.signals[index]
     cleared = dict.fromkeys(OPTIONS) if getattr(signal, "with_", None) != mechanism else {}
     asked = signal.model_copy(update={**cleared, "with_": mechanism, "form": form})
-    signals = tuple(asked if i == index else s for i, s in enumerate(spec.signals))
-    changed = replace(spec_file, spec=spec.model_copy(update={"signals": signals}))
-    compiled, found = compile_spec(changed, evidence, cache)
+    compiled, codes = _compiled(spec_file, evidence, cache, index, asked)
     if compiled is None:
-        codes = tuple(dict.fromkeys(d.code for d in found if d.severity is Severity.ERROR))
         return Candidate(mechanism=mechanism, form=form, refused=codes)
     plan, row = compiled.plan, compiled.plan.forecast[index]
     others = collateral(plan.forecast)
@@ -141,7 +193,7 @@ def _candidate(
         meets=met(row),
         first_step=row.tilted,
         simulated=row.simulated_tilted,
-        spill=float(f"{np.sqrt(np.mean([moved(r) ** 2 for r in others])):.6g}") if others else 0.0,
+        spill=_spill(plan),
         furthest=others[0].name if others else None,
         rows_touched=max(touched, default=0),
         rows_dropped=plan.spend.rows - plan.spend.unusable - plan.spend.kept,
@@ -149,24 +201,55 @@ def _candidate(
     )
 
 
+def _compiled(
+    spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, asked: Signal
+) -> tuple[Compiled | None, tuple[str, ...]]:
+    """The spec with one signal written otherwise, or the codes of what refuses it."""
+    signals = tuple(asked if i == index else s for i, s in enumerate(spec_file.spec.signals))
+    changed = replace(spec_file, spec=spec_file.spec.model_copy(update={"signals": signals}))
+    compiled, found = compile_spec(changed, evidence, cache)
+    return compiled, tuple(dict.fromkeys(d.code for d in found if d.severity is Severity.ERROR))
+
+
+def _spill(plan: Plan) -> float:
+    others = collateral(plan.forecast)
+    return float(f"{np.sqrt(np.mean([moved(r) ** 2 for r in others])):.6g}") if others else 0.0
+
+
+STEPS = ("way", "strength", "g with the plan", "simulated", "spill", "effective")
 HEAD = ("mechanism", "left", "g with the plan", "simulated", "spill", "furthest", "touched", "dropped", "effective")
 
 
-def show(comparisons: tuple[Comparison, ...], markdown: bool = False) -> str:
-    """The comparison as text or Markdown. `left` is the share of today's first step; `*` marks what the spec compiles to."""
-    return "\n".join(_show(c, markdown) for c in comparisons)
+def show(comparisons: tuple[Comparison, ...]) -> str:
+    """The comparison as text. `left` is the share of today's first step; `*` marks what the spec compiles to."""
+    return "\n".join(map(_show, comparisons))
 
 
-def _show(comparison: Comparison, markdown: bool) -> str:
+def _show(comparison: Comparison) -> str:
     rows = [HEAD, *(_cells(c, comparison) for c in comparison.candidates)]
     title = f"{comparison.signal}: today {interval(comparison.first_step)}, wanted {signed(comparison.target)}"
-    if markdown:
-        lines = [" | ".join(row) for row in rows]
-        ruled = [lines[0], " | ".join("---" for _ in HEAD), *lines[1:]]
-        return "\n".join([f"**{title}**", "", *(f"| {line} |" for line in ruled), ""])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEAD))]
-    body = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([title, *body, ""])
+    steps = [STEPS, *(_step_cells(s) for s in comparison.frontier)]
+    return "\n".join(
+        [title, *_aligned(rows), "  by the mechanism that is chosen (*), part of the way:", *_aligned(steps), ""]
+    )
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _step_cells(step: Step) -> tuple[str, ...]:
+    if step.first_step is None:
+        return (share(step.way, 0), f"refused: {', '.join(step.refused)}", *[NONE] * (len(STEPS) - 2))
+    return (
+        share(step.way, 0),
+        signed(step.strength),
+        interval(step.first_step),
+        signed(step.simulated),
+        f"{step.spill or 0.0:.4f}",
+        share(step.effective_sample),
+    )
 
 
 def _cells(candidate: Candidate, comparison: Comparison) -> tuple[str, ...]:

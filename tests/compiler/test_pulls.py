@@ -207,6 +207,12 @@ def test_every_mechanism_side_by_side(tmp_path: Path, data: SyntheticEvidence) -
     mine = by_name["reweight", None]
     assert (mine.first_step, mine.simulated) == (bold.tilted, bold.simulated_tilted)
     assert mine.effective_sample == direct.plan.spend.effective_sample
+    left = [abs(s.first_step.value) for s in suppressed.frontier if s.first_step]
+    strengths = [s.strength or 0.0 for s in suppressed.frontier]
+    assert len(left) == 4
+    assert left == sorted(left, reverse=True), "further along the way less is left"
+    assert strengths == sorted(strengths), "and it takes more"
+    assert suppressed.frontier[-1].first_step == suppressed.candidates[3].first_step
     page = show((suppressed, amplified))
     assert "reward*" in page
     assert "refused: T213" in page
