@@ -31,16 +31,16 @@ TRAITS = ("std.style.heading", "std.style.bold", "std.style.emoji", "std.stance.
 CELLS: dict[str, dict[str, Any]] = {
     "filter:sae": {"with": "filter"},
     "reward:sae": {"with": "reward"},
-    "tokens:sae": {"with": "tokens", "within": "30%"},
+    "tokens:sae": {"with": "tokens", "within": "45%"},
     "steer:residual": {"with": "steer"},
     "steer:forward": {"with": "steer", "form": "forward", "fraction": "100%"},
     "inoculate:residual": {"with": "inoculate"},
     "inoculate:forward": {"with": "inoculate", "form": "forward"},
     "reweight:sae": {"with": "reweight"},
     "reward:probe": {"with": "reward", "readout": "probe"},
-    "tokens:probe": {"with": "tokens", "readout": "probe", "within": "30%"},
+    "tokens:probe": {"with": "tokens", "readout": "probe", "within": "45%"},
     "reward:direction": {"with": "reward", "readout": "direction"},
-    "tokens:direction": {"with": "tokens", "readout": "direction", "within": "30%"},
+    "tokens:direction": {"with": "tokens", "readout": "direction", "within": "45%"},
     "reward:detector": {"with": "reward", "readout": "detector"},
 }
 

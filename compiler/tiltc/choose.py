@@ -1,6 +1,6 @@
 """Choose: give each signal its mechanism, and solve (design section 7).
 
-Mechanisms run in the order filter, reweight, reward. Each one meets the constraints of its own signals and of all keeps,
+Mechanisms run in the order of `PROTOCOLS`. Each one meets the constraints of its own signals and of all keeps,
 and holds what the earlier ones reached, so that the whole plan meets the whole spec.
 """
 
@@ -66,7 +66,7 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
             _run(spec_file, protocol, active, bands, assigned, state, found)
     if not found.failed:
         for band in bands:
-            if band.signal.pull is not None or getattr(band.signal.ask, "strength", None) is not None:
+            if band.signal.index in state.forward or getattr(band.signal.ask, "strength", None) is not None:
                 _missed(spec_file, band, state, found)
         _spend(spec_file, state, found)
     parts = (state.keep, state.weight, state.offset, state.masked, state.implied, state.forward)
@@ -144,10 +144,10 @@ def _run(
     found: Diagnostics,
 ) -> None:
     """Solve one protocol for its signals, all keeps and all that earlier mechanisms settled."""
-    settled = _settled(state, protocol)
+    settled = _settled(state)
     fixed = [b for b in active if protocol.fixed(b.signal)]
     for band in fixed:
-        protocol.settle(band.signal, state, spec_file.spec.train.beta)
+        protocol.settle(band.signal, state, spec_file.spec.train)
     held = [b for b in bands if isinstance(b.signal.ask, Keep)] + settled
     solving = [b for b in active if b not in fixed] + held
     by_hand = (_by_hand(b) * protocol.column(b.signal, state) for b in fixed)
@@ -189,10 +189,15 @@ def _columns(columns: list[Array], state: State) -> Array:
     return np.column_stack(columns) if columns else np.zeros((len(state.keep), 0))
 
 
-def _settled(state: State, protocol: Protocol) -> list[Band]:
-    """Signals that an earlier mechanism solved: held where they are. Keeps are held anyway, given strengths are not."""
+def _settled(state: State) -> list[Band]:
+    """Signals that an earlier mechanism solved: held where they are. Keeps are held anyway; given strengths and forward
+    forms are where the spec puts them."""
     unique = {d.band.signal.index: d.band for d in state.done}
-    return [b for b in unique.values() if not isinstance(b.signal.ask, Keep) and not protocol.fixed(b.signal)]
+    return [
+        b
+        for b in unique.values()
+        if not isinstance(b.signal.ask, Keep) and b.signal.ask.strength is None and b.signal.index not in state.forward
+    ]
 
 
 def _with(band: Band) -> str:
@@ -257,7 +262,9 @@ def _infeasible(
         )
         return
     notes = [_line(b) for b in clash] + _correlation(clash)
-    if solution.shortfall:
+    if solution.left is not None:
+        notes.append("other offsets would meet the constraints, multiples of these likelihood differences don't")
+    elif solution.shortfall:
         notes.append(
             f"least total violation: {solution.shortfall:.0%} of the signals; each constraint named here is needed for it"
         )
@@ -315,14 +322,16 @@ def _correlation(clash: list[Band]) -> list[str]:
 def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -> None:
     factor = state.base * (1 - np.tanh(0.5 * state.margin))
     reached = float((state.gap(band.signal) * factor).mean())
-    if abs(reached - band.target) > band.tolerance:
-        found.add(
-            "T407",
-            spec_file.at(("signals", band.signal.index, "strength")),
-            f"this strength takes `{band.signal.concept.plan.name}` to {reached:+.4f}",
-            notes=[_line(band)],
-            helps=["remove `strength` to have it solved"],
-        )
+    if abs(reached - band.target) <= band.tolerance * (1 + 1e-6):
+        return
+    forward, name = band.signal.index in state.forward, band.signal.concept.plan.name
+    found.add(
+        "T407",
+        spec_file.at(("signals", band.signal.index, "form" if forward else "strength")),
+        f"this {'form' if forward else 'strength'} takes `{name}` to {reached:+.4f}",
+        notes=[_line(band)],
+        helps=["leave `form` out to have a strength solved" if forward else "remove `strength` to have it solved"],
+    )
 
 
 def _spend(spec_file: SpecFile, state: State, found: Diagnostics) -> None:

@@ -118,7 +118,7 @@ def _comparison(spec_file: SpecFile, evidence: Evidence, cache: Path | None, tod
     row = today.forecast[index]
     label = f"{signal.verb}: {gated(signal.concept, signal.when)}"
     used = {a.mechanism for a in today.actions if a.signal == label}
-    form = getattr(signal, "form", None) or "residual"
+    form = _form(signal)
     candidates = tuple(
         _candidate(spec_file, evidence, cache, index, mechanism, f).model_copy(
             update={"chosen": mechanism in used and f in (None, form)}
@@ -165,6 +165,10 @@ def _part(signal: Signal, today: float, way: float) -> float | Target:
     return Target(times=1 + way * ((signal.to.times or 0.0) - 1))
 
 
+def _form(signal: Signal) -> Form:
+    return getattr(signal, "form", None) or "residual"
+
+
 def _candidates(spec_file: SpecFile, signal: Signal) -> Iterator[tuple[Built, Form | None]]:
     train = spec_file.spec.train
     fitting = admissible(train.method, train.loss)
@@ -178,7 +182,8 @@ def _candidate(
     spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, mechanism: Built, form: Form | None
 ) -> Candidate:
     signal = spec_file.spec.signals[index]
-    cleared = dict.fromkeys(OPTIONS) if getattr(signal, "with_", None) != mechanism else {}
+    same = getattr(signal, "with_", None) == mechanism and (form is None or _form(signal) == form)
+    cleared = {} if same else dict.fromkeys(OPTIONS)
     asked = signal.model_copy(update={**cleared, "with_": mechanism, "form": form})
     compiled, codes = _compiled(spec_file, evidence, cache, index, asked)
     if compiled is None:

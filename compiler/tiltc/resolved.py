@@ -57,10 +57,14 @@ class Pull:
         gap: (n,) the difference of the two, in its own sd over both responses.
         vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
         prompts: what the model is told for `inoculate`, each as often as the others.
+        known: (n,) pairs that have a likelihood.
+        tokens: (n,) tokens of the chosen response.
     """
 
     nats: Array
     gap: Array
+    known: npt.NDArray[np.bool_]
+    tokens: Array
     forward: bool
     vector: tuple[float, ...] = ()
     layer: int = 0

@@ -80,7 +80,7 @@ class Solution:
     shortfall: float = 0.0
     #: (n,) rows whose token masks are put in place, for `mask`
     masked: Bools | None = None
-    #: (c,) signals with them
+    #: (c,) signals that were reached, where that is not enough
     left: Array | None = None
 
 
@@ -157,11 +157,13 @@ def tilt_along(problem: Problem, basis: Array) -> Solution:
     if certificate:
         return Solution(np.zeros(c), neutral, False, certificate, shortfall)
     scale = np.sqrt((basis**2).mean(0)) + 1e-300
+    # a basis that opposes its gap pulls the other way
+    sense = np.sign((basis * problem.gaps).sum(axis=0))
     x, active, side = np.zeros(c), np.zeros(c, dtype=bool), np.zeros(c)
     for _ in range(6 * c + 1):
         factor = REWARD.factor(problem.offset + basis / scale @ x, problem.base)
         outside = problem.excess(factor) > 1e-9 * problem.scale
-        outward = active & (x * side < 0)
+        outward = active & (x * side * sense < 0)
         if not outside.any() and not outward.any():
             break
         side = np.where(outside & ~active, np.sign(problem.signal(factor) - problem.target), side)
@@ -174,13 +176,15 @@ def tilt_along(problem: Problem, basis: Array) -> Solution:
     excess = problem.excess(factor)
     if (excess <= 1e-6 * problem.scale).all():
         return Solution(strength, factor, True)
-    pulling = tuple(int(i) for i in np.flatnonzero(active))
-    return Solution(np.zeros(c), neutral, False, pulling, float((excess / problem.scale).sum()))
+    pulling = tuple(int(i) for i in np.flatnonzero(active | (excess > 1e-6 * problem.scale)))
+    return Solution(np.zeros(c), neutral, False, pulling, left=problem.signal(factor))
 
 
 def _equations(problem: Problem, basis: Array, active: Bools, edge: Array, x: Array) -> Array:
     """Damped Newton for g_c = edge_c over the active constraints; gives up where it gets no closer."""
     gaps, n = problem.gaps[:, active], len(problem.base)
+    if not len(x):
+        return x
 
     def rest(y: Array) -> Array:
         return gaps.T @ (problem.base * REWARD.factor(problem.offset + basis @ y, problem.base)) / n - edge
@@ -364,24 +368,23 @@ def _whole(relaxed: Array, cost: Callable[[Array], tuple[float, float]]) -> Arra
     return best
 
 
-def mask(problem: Problem, after: Array, touched: Bools, *, every: bool) -> Solution:
+def mask(problem: Problem, after: Array, touched: Bools, always: Bools) -> Solution:
     """Solve for `tokens`: which rows get their token masks.
 
     Args:
         after: (n, c) gaps with the masks in place.
         touched: (n,) rows that have something to mask.
-        every: mask them all; otherwise the fewest that meet the constraints.
+        always: (n,) those of them that are masked in any case; of the others the fewest that meet the constraints.
 
-    Masking row i moves g_c by b_i (after_ic - before_ic) / N. With `every` False this is `filter`'s linear program with
-    other columns.
+    Masking row i moves g_c by b_i (after_ic - before_ic) / N: `filter`'s linear program with other columns.
     """
     n, c = problem.gaps.shape
     neutral, change = np.ones(n), after - problem.gaps
-    chosen = touched.copy()
-    if not every:
-        rows = np.flatnonzero(touched & (problem.base > 0) & (change != 0).any(axis=1))
+    chosen = touched & always
+    rows = np.flatnonzero(touched & ~always & (problem.base > 0) & (change != 0).any(axis=1))
+    if len(rows):
         a = (change[rows] * problem.base[rows, None]).T / n
-        today = problem.signal(neutral)
+        today = problem.signal(neutral) + change[chosen].T @ problem.base[chosen] / n
         result = linprog(
             np.ones(len(rows)),
             A_ub=np.vstack([a, -a]),
@@ -393,7 +396,6 @@ def mask(problem: Problem, after: Array, touched: Bools, *, every: bool) -> Solu
         )
         if result.x is None:
             return Solution(np.zeros(c), neutral, False, tuple(range(c)))
-        chosen = np.zeros(n, dtype=bool)
 
         def cost(tried: Array) -> tuple[float, float]:
             outside = np.maximum(np.abs(today + a @ tried - problem.target) - problem.tolerance, 0.0)

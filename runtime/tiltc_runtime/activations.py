@@ -47,7 +47,7 @@ class TextReading:
     tokens: np.ndarray
     #: responses whose activations were not finite
     bad: list[int] = field(default_factory=list)
-    #: name of a vector -> (n,) float64, max over the response tokens of <residual, vector>; -inf without tokens
+    #: name of a vector -> (n,) float64, max over the response tokens of <residual, vector>; the least of all without tokens
     projections: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -86,6 +86,9 @@ def read_texts(
     projections = {name: np.full(len(encoded), -np.inf) for name in projected.most}
     for name, values in projected.most.items():
         projections[name][kept] = values
+        finite = values[np.isfinite(values)]
+        # without a token to read a text shows as little as any
+        projections[name][~np.isfinite(projections[name])] = finite.min() if len(finite) else 0.0
     return TextReading(most, counts, peaks, residuals, tokens, bad, projections)
 
 

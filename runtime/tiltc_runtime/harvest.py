@@ -34,7 +34,7 @@ from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
 
 #: folders whose parts appear whole, from hidden ones that a kill leaves behind
-KEPT = ("shards", "contrast", "likelihood", "likelihood/parts/*")
+KEPT = ("shards", "contrast", "tokens/*", "likelihood", "likelihood/parts/*")
 
 
 def harvest(

@@ -137,6 +137,64 @@ def test_pairs_without_a_likelihood_are_left_alone(tmp_path: Path, data: Synthet
     assert (offset[50:] != 0).all()
 
 
+def test_a_forward_form_is_not_solved_again(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """It has no strength: a reward term for another signal leaves it where the spec puts it."""
+    text = "  - suppress: std.style.bold\n    with: steer\n    form: forward\n  - suppress: std.style.emoji\n    with: reward\n"
+    result, found = compiled(tmp_path, text, data)
+    assert result is not None, [d.primary.text for d in found]
+    done = {(a.mechanism, a.concept) for a in result.plan.actions}
+    assert done == {("steer", "std.style.bold"), ("reward", "std.style.emoji")}
+
+
+def test_a_response_is_read_under_one_instruction(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """Two inoculations that want the same pair: the first has it, and no figure counts the second."""
+    text = "".join(f"  - suppress: {c}\n    with: inoculate\n    form: forward\n" for c in RATES)
+    result, _ = compiled(tmp_path, text, data)
+    assert result is not None
+    given_ = np.asarray(result.rows.column("chosen_prompt"))
+    touched = [a.rows_touched for a in result.plan.actions]
+    assert touched == [int(((given_ >= 0) & (given_ < 3)).sum()), int((given_ >= 3).sum())]
+
+
+def test_what_has_no_likelihood_is_not_instructed(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """A prompt that does not fit with its instruction would stop the whole run."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec_text("  - suppress: std.style.bold\n    with: inoculate\n    form: forward\n"))
+    spec_file, _ = parse(path)
+    assert spec_file is not None
+    scores = nats(data, "**")
+    scores[:100] = np.nan
+    keys = likelihood_requests(spec_file, data, Derived(None))  # type: ignore[arg-type]
+    result, _ = compile_spec(spec_file, replace(data, likelihoods=dict.fromkeys(keys, scores)))  # type: ignore[arg-type]
+    assert result is not None
+    given_ = np.asarray(result.rows.column("chosen_prompt"))
+    assert (given_[:100] == -1).all()
+    assert (given_[100:] >= 0).any()
+
+
+def test_a_normalised_loss_counts_nats_a_token(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """Under sigmoid_norm the margin is divided by the length, and so is what a forward form amounts to."""
+    text = "  - suppress: std.style.bold\n    with: inoculate\n    form: forward\n"
+    summed, _ = compiled(tmp_path, text, data)
+    normed, _ = compiled(tmp_path, text, data, "train: {loss: sigmoid_norm}\n")
+    assert summed is not None
+    assert normed is not None
+    moved = [
+        abs(r.plain.value - r.tilted.value)
+        for r in (forecast(summed, "std.style.bold"), forecast(normed, "std.style.bold"))
+    ]
+    assert moved[1] < 0.3 * moved[0]
+
+
+def test_a_basis_that_opposes_its_gap(tmp_path: Path) -> None:
+    """The same offsets with a negative strength; a basis that has nothing to do with a gap is no traceback."""
+    made, other = problem(3)
+    along, against = tilt_along(made, made.gaps * 2.0), tilt_along(made, made.gaps * -2.0)
+    assert against.feasible == along.feasible
+    np.testing.assert_allclose(against.strength, -along.strength, rtol=1e-6)
+    assert not tilt_along(made, np.zeros_like(other)).feasible
+
+
 def test_likelihoods_that_were_not_harvested_are_a_finding(tmp_path: Path, data: SyntheticEvidence) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(spec_text("  - suppress: std.style.bold\n    with: steer\n"))

@@ -35,6 +35,7 @@ class Tokens:
     indptr: np.ndarray
     values: np.ndarray
     most = TokenScores.most
+    _most = TokenScores._most
 
 
 def by_word(text: str) -> tuple[list[int], list[str | None]]:
@@ -229,6 +230,39 @@ def test_a_plan_with_masks_is_the_same_every_time(tmp_path: Path, data: Syntheti
     assert first[0].digest == second[0].digest
 
 
+def test_a_group_that_does_not_fire_is_never_masked(tmp_path: Path) -> None:
+    """Where calling every response positive has the best F1, the threshold is not zero: silence shows nothing."""
+    data = with_tokens(evidence(400, {"std.style.bold": (0.97, 0.9)}, seed=8, firing=0.1))
+    keep = np.random.default_rng(0).random(len(data.read.values)) < 0.5
+    data.read.values[keep] = 0.0
+    result, found = compiled(tmp_path, MASKING + "    within: 100%\n", data)
+    if result is None:
+        assert {d.code for d in found} <= {"T201", "T203", "T305", "T408"}
+        return
+    masked = sum(len(m) for s in SIDES for m in result.rows.column(f"{s}_masked").to_pylist())
+    assert masked < 0.8 * len(data.read.values)
+
+
+def test_each_signal_is_masked_as_it_asks(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """A share that another signal may keep leaves none of the rows alone that are to be masked whole."""
+    alone, _ = compiled(tmp_path, MASKING, data)
+    both, found = compiled(tmp_path, MASKING + "  - suppress: std.style.emoji\n    with: tokens\n    to: 50%\n", data)
+    assert alone is not None
+    assert both is not None, [d.primary.text for d in found]
+    bold = next(a for a in both.plan.actions if a.concept == "std.style.bold")
+    assert bold.rows_touched >= alone.plan.actions[0].rows_touched
+    emoji = next(r for r in both.plan.forecast if r.name == "std.style.emoji")
+    assert emoji.tilted.value == pytest.approx(0.5 * emoji.plain.value, abs=0.051 * emoji.plain.value)
+
+
+def test_concepts_that_cannot_be_read_are_left_to_resolve(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """A second pass asks for what it can; what is refused is refused with its place when compiling."""
+    own = "concepts:\n  named: {about: A label., label: abc}\n"
+    result, found = compiled(tmp_path, MASKING + "  - keep: named\n", data, own)
+    assert result is None
+    assert "T204" in {d.code for d in found}
+
+
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 9999), n=st.integers(2, 30))
 def test_the_threshold_has_the_best_f1(seed: int, n: int) -> None:
@@ -256,7 +290,7 @@ def test_the_fewest_rows_are_masked(seed: int) -> None:
     g0, g1 = before.mean(0), after.mean(0)
     target = 0.5 * (g0 + g1)
     problem = Problem(before, np.ones(n), target, 0.1 * np.abs(g0 - g1) + 0.02)
-    found = mask(problem, after, touched, every=False)
+    found = mask(problem, after, touched, np.zeros(n, dtype=bool))
     change = ((after - before) / n)[touched].T
     slack = problem.tolerance
     relaxed = linprog(

@@ -66,7 +66,7 @@ def loss_without_offsets(spec_file: SpecFile, found: Diagnostics) -> None:
     if spec.train.method != "dpo" or "reward" in admissible("dpo", spec.train.loss):
         return
     for i, signal in enumerate(spec.signals):
-        if isinstance(signal, Keep) or signal.form == "forward":
+        if isinstance(signal, Keep):
             continue
         if signal.with_ in ("reward", "steer", "inoculate"):
             found.add(

@@ -27,6 +27,7 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
         if not isinstance(signal, Keep):
             _blocks(spec_file, i, signal, found)
             _settings(spec_file, i, signal, found)
+            _no_tokens(spec_file, i, signal, found)
         definition = spec_file.library.get(signal.concept)
         if (
             signal.readout == "detector"
@@ -59,6 +60,16 @@ def _blocks(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diag
                 "remove `strength`" + ("; `size` and `fraction` say how much" if forward else ", or use `with: reward`")
             ],
         )
+
+
+def _no_tokens(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
+    """A detector reads texts, not tokens, and a length is in no token."""
+    definition = spec_file.library.get(signal.concept)
+    length = definition is not None and definition.concept.surface == "length"
+    if signal.with_ == "tokens" and (signal.readout == "detector" or length):
+        text = f"`{signal.concept}` is read by its detector, which says nothing of single tokens"
+        helps = ["use another mechanism"] if length else ["leave `readout` out, or use another mechanism"]
+        found.add("T308", spec_file.at(("signals", i, "with")), text, helps=helps)
 
 
 def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:

@@ -62,11 +62,13 @@ What to do: ask for less, or drop those rows with `with: filter`.""",
         "T407",
         "strength misses its target",
         Severity.WARNING,
-        """A strength given by hand doesn't reach what the signal asks for.
+        """A strength given by hand, or a forward form, which has none, doesn't take the signal where it is wanted.
 
-Example: `strength: 0.2` leaves 70% of a signal that is to be suppressed.
+Example: `strength: 0.2` leaves 70% of a signal that is to be suppressed; or `form: forward` leaves 80%, by what it amounts
+to at the first step.
 
-What to do: remove `strength` and let the compiler solve for it, or say with `to:` what is wanted.""",
+What to do: remove `strength` or `form` and let the compiler solve for it, say with `to:` what is wanted, or accept it
+with `allow`.""",
     ),
     Code(
         "T408",

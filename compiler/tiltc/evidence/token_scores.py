@@ -79,16 +79,24 @@ class TokenScores:
     def most(self, without: np.ndarray | None = None) -> np.ndarray:
         """(2n, k) float64: the max over the tokens of each response, of those that are not `without` (T,).
 
-        Activations of a response without tokens are 0, its projection is the least of all.
+        Where none is left, activations are 0, and a projection is the least that any response has.
         """
         import numpy as np
 
-        values = self.values if without is None else np.where(without[:, None], -np.inf, self.values)
+        whole = self._most(self.values)
+        out = whole if without is None else self._most(np.where(without[:, None], -np.inf, self.values))
+        least = np.where(np.isfinite(whole), whole, np.inf).min(axis=0, initial=np.inf)
+        # activations are never negative
+        floor = np.where((self.values.min(axis=0, initial=0.0) >= 0) | ~np.isfinite(least), 0.0, least)
+        return np.where(np.isfinite(out), out, floor)
+
+    def _most(self, values: np.ndarray) -> np.ndarray:
+        import numpy as np
+
         out = np.full((len(self.indptr) - 1, values.shape[1]), -np.inf)
         some = np.diff(self.indptr) > 0
         out[some] = np.maximum.reduceat(values, self.indptr[:-1][some], axis=0)
-        finite = self.values[np.isfinite(self.values)]
-        return np.where(np.isfinite(out), out, min(0.0, float(finite.min())) if len(finite) else 0.0)
+        return out
 
 
 def _load(folder: Path, name: str) -> np.ndarray:

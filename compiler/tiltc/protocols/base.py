@@ -18,7 +18,7 @@ from tiltc.solve import Problem, Solution
 
 if TYPE_CHECKING:
     from tiltc.plan import Built
-    from tiltc.spec import Budget
+    from tiltc.spec import Budget, Train
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -55,6 +55,8 @@ class State:
     masked: Bools
     #: (n,) logits that steering or prompting the policy amounts to at the first step: counted, never written
     implied: Array
+    #: (n,) rows whose chosen response is read under an instruction
+    instructed: Bools
     #: signal -> (n,) rows that its forward form touches
     forward: dict[int, Bools] = field(default_factory=dict)
     done: list[Decision] = field(default_factory=list)
@@ -63,9 +65,8 @@ class State:
     def untouched(cls, resolved: ResolvedSpec) -> State:
         """Every row as it is; rows that training can't use count for nothing, here as there."""
         n = len(resolved.pairs.usable)
-        return cls(
-            resolved, resolved.pairs.usable.copy(), np.ones(n), np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n)
-        )
+        kept, none = resolved.pairs.usable.copy(), np.zeros(n, dtype=bool)
+        return cls(resolved, kept, np.ones(n), np.zeros(n), none, np.zeros(n), none.copy())
 
     @property
     def base(self) -> Array:
@@ -94,7 +95,7 @@ class Protocol(ABC):
         """Is the size of the change the spec's own, and not to be solved for?"""
         return getattr(signal.ask, "strength", None) is not None
 
-    def settle(self, signal: ResolvedSignal, state: State, beta: float) -> None:
+    def settle(self, signal: ResolvedSignal, state: State, train: Train) -> None:
         """Write a fixed change that is no strength into the state; nothing by default."""
         return
 

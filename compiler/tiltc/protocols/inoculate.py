@@ -19,5 +19,9 @@ class Inoculate(Likelihood):
     name = "inoculate"
 
     def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
-        """All pairs that lean to the concept, unless the spec asks for a share."""
-        return top(signal, state, getattr(signal.ask, "fraction", None) or 1.0)
+        """All pairs that lean to the concept, unless the spec asks for a share. A response is read under one instruction:
+        that of the first signal that takes it."""
+        asked = getattr(signal.ask, "fraction", None)
+        rows = top(signal, pull, state, 1.0 if asked is None else asked) & ~state.instructed
+        state.instructed = state.instructed | rows
+        return rows

@@ -19,6 +19,7 @@ from tiltc.protocols.reward import Reward
 if TYPE_CHECKING:
     from tiltc.resolved import Pull, ResolvedSignal
     from tiltc.solve import Solution
+    from tiltc.spec import Train
 
 
 class Likelihood(Reward):
@@ -30,13 +31,15 @@ class Likelihood(Reward):
     def fixed(self, signal: ResolvedSignal) -> bool:
         return super().fixed(signal) or (signal.pull is not None and signal.pull.forward)
 
-    def settle(self, signal: ResolvedSignal, state: State, beta: float) -> None:
+    def settle(self, signal: ResolvedSignal, state: State, train: Train) -> None:
         pull = signal.pull
         if pull is None or not pull.forward:
             return
         rows = self.rows(signal, pull, state)
         state.forward[signal.index] = rows
-        state.implied = state.implied + beta * np.where(rows, pull.nats[:, 0], 0.0)
+        # under a length-normalised loss the margin is in nats a token
+        length = np.maximum(pull.tokens, 1) if train.loss == "sigmoid_norm" else 1.0
+        state.implied = state.implied + train.beta * np.where(rows, pull.nats[:, 0] / length, 0.0)
 
     def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
         """(n,) the pairs on which the policy is intervened on."""
@@ -51,10 +54,11 @@ class Likelihood(Reward):
         return (self.column(signal, state) != 0) & (strength != 0) if forward is None else forward
 
 
-def top(signal: ResolvedSignal, state: State, fraction: float) -> Bools:
-    """(n,) the share of the rows with the largest gaps, among those that lean to the concept and are still kept."""
-    gap = np.where(state.keep, state.gap(signal), 0.0)
-    count = min(max(round(fraction * int(state.keep.sum())), 1), int((gap > 0).sum()))
+def top(signal: ResolvedSignal, pull: Pull, state: State, fraction: float) -> Bools:
+    """(n,) the share of the kept rows with the largest gaps, among those that lean to the concept and whose likelihood is
+    known."""
+    gap = np.where(state.keep & pull.known, state.gap(signal), 0.0)
+    count = min(round(fraction * int(state.keep.sum())), int((gap > 0).sum()))
     out = np.zeros(len(gap), dtype=bool)
     out[np.argsort(-gap, kind="stable")[:count]] = True
     return out

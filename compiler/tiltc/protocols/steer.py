@@ -22,4 +22,5 @@ class Steer(Likelihood):
     name = "steer"
 
     def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
-        return top(signal, state, getattr(signal.ask, "fraction", None) or FRACTION)
+        asked = getattr(signal.ask, "fraction", None)
+        return top(signal, pull, state, FRACTION if asked is None else asked)

@@ -28,8 +28,9 @@ class Tokens(Protocol):
         masking = state.resolved.masking
         assert masking is not None, "resolve makes the masks that a signal asks for"
         after = np.column_stack([state.resolved.gap_masked(s) for s in signals])
-        part = any(isinstance(s.ask, Suppress) and s.ask.with_ == "tokens" and s.ask.to > 0 for s in signals)
-        return mask(problem, after, masking.touched & state.keep, every=not part)
+        whole = {s.index for s in signals if isinstance(s.ask, Suppress) and s.ask.to == 0}
+        always = np.logical_or.reduce([m.rows for m in masking.masks if m.index in whole] or [~masking.touched])
+        return mask(problem, after, masking.touched & state.keep, always & masking.touched)
 
     def apply(self, problem: Problem, basis: Array, solution: Solution, state: State) -> None:
         assert solution.masked is not None

@@ -20,6 +20,7 @@ from tiltc.resolve.pulls import pull_of
 from tiltc.resolve.report import (
     LEAST_AUROC,
     report_lost_cluster,
+    report_no_layer,
     report_no_threshold,
     report_no_vector,
     report_readings,
@@ -236,9 +237,17 @@ def _masking(
     asking = [s for s in signals if getattr(s.ask, "with_", "") == "tokens"]
     if not asking:
         return None
-    readings = {
-        c.plan.name: r for c in concepts if c.plan.role == "declared" and (r := _readings(world, c)) is not None
-    }
+    readings: dict[str, Readings] = {}
+    for signal in signals:
+        concept = signal.concept
+        read = _readings(world, concept)
+        if read is not None:
+            readings[concept.plan.name] = read
+        elif concept.plan.readout != "detector":
+            # its gap under the masks would be a guess, and another one once it has been read
+            report_unread(concept.plan.name, spec_file.at(("signals", signal.index, signal.verb)), found)
+    if found.failed:
+        return None
     wanted: list[Wanted] = []
     for signal in asking:
         read = readings.get(signal.concept.plan.name)
@@ -282,6 +291,8 @@ def _signal(
             report_no_vector(ask.concept, "direction", at, found)
         elif pull is None:
             report_unread(ask.concept, at, found)
+        elif pull.forward and pull.vector and pull.layer < 0:
+            report_no_layer(ask.concept, at, found)
     gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
     effect = mean_effect(gap, world.pairs.cluster)
     return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se, pull)

@@ -20,7 +20,7 @@ from tiltc.groups import group_score
 from tiltc.plan import Discovered
 from tiltc.readout import detector_readout
 from tiltc.resolve.fitting import labelled, presence
-from tiltc.resolve.tools import Readings, VectorReadings
+from tiltc.resolve.tools import GroupReadings, Readings, VectorReadings
 from tiltc.resolve.world import World, gap
 from tiltc.resolved import Masking, Measured, TokenMask
 from tiltc.spec import Unit
@@ -77,7 +77,12 @@ def token_threshold(world: World, definition: Definition, readings: Readings) ->
         most = np.zeros(len(half))
         some = np.diff(readings.scores.indptr) > 0
         most[some] = np.maximum.reduceat(readings.tokens, readings.scores.indptr[:-1][some])
-        return threshold_of(most[half], label) if label.any() else None
+        scores = np.where(np.isfinite(most[half]), most[half], most[np.isfinite(most)].min(initial=0.0))
+        threshold = threshold_of(scores, label) if label.any() else -np.inf
+        if isinstance(readings, GroupReadings):
+            # a group that does not fire at all shows nothing, whatever would be right most often
+            return max(threshold, SLACK)
+        return threshold if threshold > scores.min(initial=0.0) else None
     if isinstance(readings, VectorReadings):
         return None
     contrast = labelled(world, definition)

@@ -56,15 +56,18 @@ def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | N
     on = world.pairs.usable if opened is None else world.pairs.usable & opened
     # a pool of paraphrases is worth what its members are worth on average
     nats = np.mean(known, axis=0)
-    nats = np.where(np.isfinite(nats).all(axis=1)[:, None] & on[:, None], nats, 0.0)
+    on = on & np.isfinite(nats).all(axis=1)
+    nats = np.where(on[:, None], nats, 0.0)
     scale = float(nats[on].std()) if on.any() else 0.0
     gap = (nats[:, 0] - nats[:, 1]) / max(scale, 1e-9)
+    tokens = np.asarray(world.evidence.table.column("chosen_tokens"), dtype=np.float64)
+    numbers = (nats, gap, on, tokens)
     forward = getattr(ask, "form", None) == "forward"
     first = requests[0]
     if isinstance(first, Steered):
         vector = tuple(float(v) for v in first.vector)
-        return Pull(nats, gap, forward, vector=vector, layer=first.layer, size=first.size)
-    return Pull(nats, gap, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
+        return Pull(*numbers, forward, vector=vector, layer=first.layer, size=first.size)
+    return Pull(*numbers, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
 
 
 def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:

@@ -54,6 +54,11 @@ def report_no_vector(name: str, tool: str, at: Span, found: Diagnostics) -> None
     found.add("T214", at, f"no {tool} can be fitted for `{name}`", notes=notes, helps=["leave `readout` out"])
 
 
+def report_no_layer(name: str, at: Span, found: Diagnostics) -> None:
+    text = f"`{name}` can't be steered: the SAE reads what enters the first layer, which no layer puts out"
+    found.add("T214", at, text, helps=["leave `form` out: the residual form steers there"])
+
+
 def report_no_threshold(name: str, at: Span, found: Diagnostics) -> None:
     notes = ["a threshold is the one with the best F1 over texts of the data that show the concept or don't"]
     helps = ["define the concept by `pattern`, `words` or `surface`, or leave `readout` out"]

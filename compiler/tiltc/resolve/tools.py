@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from tiltc.detectors import PatternTimeout
 from tiltc.evidence import TokenScores, TokenTool
 from tiltc.fit import vector
 from tiltc.plan import Group
 from tiltc.resolve.fitting import fit_definition, labelled
 from tiltc.resolve.world import World, read_world
-from tiltc.spec import Keep
+from tiltc.spec import Keep, Readout
 
 if TYPE_CHECKING:
     from tiltc.derived import Derived
@@ -126,19 +127,27 @@ def needed(spec_file: SpecFile, evidence: Evidence, derived: Derived, *, every: 
     """
     signals = spec_file.spec.signals
     masking = every or any(not isinstance(s, Keep) and s.with_ == "tokens" for s in signals)
-    read_by = {s.concept: s.readout for s in signals if s.readout in VECTORS}
-    if not masking and not read_by:
+    read_by: dict[str, Readout] = {s.concept: s.readout for s in signals if s.readout}
+    if not masking and not any(readout in VECTORS for readout in read_by.values()):
         return ()
     world = read_world(evidence, derived)
     tools: dict[str, TokenTool] = {}
     for name in sorted({s.concept for s in signals}):
-        definition = spec_file.library[name]
-        if (tool := read_by.get(name)) in VECTORS:
-            values = vector_of(world, definition, tool)
-            found = None if values is None else vector_tool(values)
-        else:
-            fitted = fit_definition(world, definition) if masking else None
-            found = None if fitted is None or fitted.group is None else group_tool(fitted.group)
+        try:
+            found = _tool(world, spec_file.library[name], read_by.get(name), masking)
+        except PatternTimeout:
+            # compiling refuses the pattern, with its place
+            continue
         if found is not None:
             tools[found.key] = found
     return tuple(tools[key] for key in sorted(tools))
+
+
+def _tool(world: World, definition: Definition, readout: Readout | None, masking: bool) -> TokenTool | None:
+    if readout == "direction" or readout == "probe":
+        values = vector_of(world, definition, readout)
+        return None if values is None else vector_tool(values)
+    if not masking or readout == "detector" or definition.concept.kind in ("contrast", "label"):
+        return None
+    fitted = fit_definition(world, definition)
+    return None if fitted is None or fitted.group is None else group_tool(fitted.group)

@@ -10,7 +10,7 @@ group's sd. `base` is the score of a reward model (`train.grpo.reward`), or 0.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from tiltc import detectors
 from tiltc.plan import Action, Plan, PlanConcept
 from tiltc.readout import concept_scores
-from tiltc_runtime.activations import read_prompt_features, read_texts
+from tiltc_runtime.activations import TextReading, read_prompt_features, read_texts
 from tiltc_runtime.admit import check_sae
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer
 from tiltc_runtime.methods.shared import adapter_of, start_policy
@@ -75,17 +75,21 @@ class Readings:
     model: LoadedModel
     sae: Sae
     max_length: int
+    #: vectors that concepts are read by, by their key in the plan
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
     _key: tuple[Any, ...] = ()
-    _read: csc_matrix = field(default_factory=lambda: csc_matrix((0, 0)))
+    _read: TextReading | None = None
 
-    def of(self, prompts: Sequence[Text], texts: Sequence[str]) -> csc_matrix:
-        """Max activations (n, F)."""
+    def of(self, prompts: Sequence[Text], texts: Sequence[str]) -> TextReading:
+        """What the frozen model shows of the responses."""
         key = (repr(prompts), tuple(texts))
-        if key != self._key:
+        if key != self._key or self._read is None:
             with torch.no_grad():
                 conversations = list(zip(prompts, texts, strict=True))
-                reading = read_texts(self.model, self.sae, conversations, max_length=self.max_length)
-            self._key, self._read = key, csc_matrix(reading.max)
+                reading = read_texts(
+                    self.model, self.sae, conversations, max_length=self.max_length, vectors=self.vectors
+                )
+            self._key, self._read = key, reading
         return self._read
 
 
@@ -102,7 +106,8 @@ def feature_reward(term: Term, index: int, readings: Readings) -> Reward:
     def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
         asked, texts = [_text(prompt) for prompt in prompts], [_answer(c) for c in completions]
         try:
-            score = concept_scores(term.concept, texts, readings.of(asked, texts))
+            reading = readings.of(asked, texts)
+            score = concept_scores(term.concept, texts, csc_matrix(reading.max), reading.projections)
         except detectors.PatternTimeout:
             return [None] * len(texts)
         is_open = np.array([row[index] for row in columns[OPEN]], dtype=bool)
@@ -204,7 +209,9 @@ def _readings(job: Job, pairs: Sequence[Pair]) -> Readings:
         raise Refused(found)
     model = load_model(plan.model, layers=sae.hook.layers, device=device, folder=job.root)
     model = dataclasses.replace(model, tokenizer=tokenizer_for(pairs, model.tokenizer))
-    return Readings(model, sae, plan.pins.max_length)
+    projections = (c.projection.key for c in plan.concepts if c.projection is not None)
+    vectors = {key: job.admitted.loaded.tools[key] for key in projections}
+    return Readings(model, sae, plan.pins.max_length, vectors)
 
 
 def _gates(plan: Plan, terms: Sequence[Term], pairs: Sequence[Pair], readings: Readings) -> np.ndarray:
