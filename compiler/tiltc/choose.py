@@ -220,7 +220,9 @@ def _decision(
 ) -> Decision:
     size = protocol.strength(band.signal, solved, solution, state)
     because = assigned.get(band.signal.index, ("", "compensates what the other signals would drag along"))[1]
-    return Decision(band, protocol.name, size, because, protocol.touched(band.signal, size, solution, state))
+    mine = assigned.get(band.signal.index, ("", ""))[0] == protocol.name
+    mechanism = protocol.name if mine else protocol.compensates
+    return Decision(band, mechanism, size, because, protocol.touched(band.signal, size, solution, state))
 
 
 def _place(spec_file: SpecFile, band: Band) -> Span:

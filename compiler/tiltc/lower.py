@@ -131,6 +131,7 @@ def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, 
         sae=manifest.sae,
         data=manifest.data,
         template=manifest.template,
+        tokenizer=manifest.tokenizer,
         max_length=manifest.max_length,
         contrasts={c.name: c.contrast for c in concepts if c.contrast},
         rows="",  # filled in by `sealed`

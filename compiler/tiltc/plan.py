@@ -2,7 +2,7 @@
 
 A plan is a folder of two files. `plan.json` is canonical (sorted keys, indented, no clock, host or absolute path) and
 carries a digest of itself. `rows.parquet` has one row per pair of the dataset, in its order (`ROW_COLUMNS`). Where the plan
-steers, its vectors are a third file, `tools.safetensors`.
+steers, or reads a concept by a vector, its vectors are a third file, `tools.safetensors`.
 The field comments say which fields the runtime acts on; everything else is there for the reader.
 """
 
@@ -72,6 +72,8 @@ class Pins(Frozen):
     data: DataPin
     #: sha256 of the chat template text
     template: str
+    #: sha256 of the tokenizer's vocabulary; empty where the evidence does not say
+    tokenizer: str = ""
     max_length: int
     #: contrast set digest by concept name
     contrasts: dict[str, str] = {}
@@ -188,7 +190,7 @@ Built = Literal["filter", "reweight", "reward", "tokens", "steer", "inoculate"]
 
 
 class Action(Frozen):
-    """One intervention, with the reason. The runtime reads only rows.parquet; this block is for the reviewer."""
+    """One intervention, with the reason: for the reviewer. Of the methods only GRPO acts on it, on its `reward` actions."""
 
     mechanism: Built
     signal: str
@@ -267,7 +269,7 @@ class Plan(Frozen):
     plan_version: Literal[3] = 3
     compiler: str
     name: str
-    #: the runtime acts on: model, sae, data, train, verify, pins, and rows.parquet
+    #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, and rows.parquet
     model: str | HubRef
     sae: str | SaeRef
     data: str | HubRef | FileRef

@@ -1,4 +1,4 @@
-"""A plan folder on disk: `plan.json`, canonical and digested, beside `rows.parquet` and, where it steers, its vectors."""
+"""A plan folder on disk: `plan.json`, canonical and digested, beside `rows.parquet` and, where it has any, its vectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LoadedPlan:
     plan: Plan
     rows: pa.Table
     folder: Path
-    #: vectors by `Steering.key`, float32
+    #: vectors by `Steering.key` and `Projection.key`, float32
     tools: dict[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
 
 

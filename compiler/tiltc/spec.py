@@ -101,8 +101,8 @@ DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "
 
 #: How a signal is carried out. `auto` lets the compiler choose and say why.
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
-#: What scores a response for the gap: the SAE group, a difference of means or linear probe on the mean residual, or the
-#: concept's own detector.
+#: What scores a response for the gap: the SAE group, the largest projection of a token on a difference of means or a
+#: linear probe, or the concept's own detector.
 Readout = Literal["sae", "direction", "probe", "detector"]
 Unit = Literal["token", "word", "span"]
 Form = Literal["residual", "forward"]
@@ -139,7 +139,9 @@ class _Change(_Signal):
         default=None, gt=0, description="`with: steer`: multiples of the direction that are added; 1 by default"
     )
     fraction: Share | None = Field(
-        default=None, description="`form: forward`: share of the pairs, those with the largest gap; by default 5%"
+        default=None,
+        description="`form: forward`: share of the pairs, those with the largest gap; by default 5% for"
+        " `steer`, all that lean to the concept for `inoculate`",
     )
 
 

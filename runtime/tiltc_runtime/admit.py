@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from tiltc.evidence import local_path
 from tiltc.plan import Action, ModelPin, Plan, SaePin, Steering
 from tiltc.planfile import NEUTRAL, TOOLS_FILE, LoadedPlan, read_plan
 from tiltc.spec import Train
-from tiltc_runtime.loading import load_tokenizer, model_folder, model_pin, template_digest
+from tiltc_runtime.loading import load_tokenizer, model_folder, model_pin, template_digest, tokenizer_digest
 from tiltc_runtime.pairs import Pair, load_pairs
 from tiltc_runtime.refused import Refused
 
@@ -138,20 +138,28 @@ def _check_numbers(loaded: LoadedPlan, found: Diagnostics) -> None:
 def _check_steering(loaded: LoadedPlan, found: Diagnostics) -> None:
     model = loaded.plan.pins.model
     for number, steering in enumerate(loaded.plan.steering):
-        if fault := _steering_fault(steering, loaded.tools.get(steering.key), model):
+        if fault := _steering_fault(steering, loaded.tools, model):
             found.add("T539", None, f"steering {number} ({steering.concept}): {fault}")
+    for concept in loaded.plan.concepts:
+        if concept.projection is not None and (fault := _vector_fault(concept.projection.key, loaded.tools, model)):
+            found.add("T539", None, f"{concept.name}, read by a {concept.readout}: {fault}")
 
 
-def _steering_fault(steering: Steering, vector: np.ndarray | None, model: ModelPin) -> str | None:
+def _steering_fault(steering: Steering, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
     if not 0 <= steering.layer < model.layers:
         return f"layer {steering.layer}, the model's last layer is {model.layers - 1}"
-    if vector is None:
-        return f"{TOOLS_FILE} has no `{steering.key}`"
-    if vector.shape != (model.width,):
-        return f"`{steering.key}` has shape {list(vector.shape)}, the model's width is {model.width}"
-    if not np.isfinite(vector).all() or not np.isfinite(steering.size):
+    if not np.isfinite(steering.size):
         return f"{steering.size} times `{steering.key}` is not finite"
-    return None
+    return _vector_fault(steering.key, tools, model)
+
+
+def _vector_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
+    vector = tools.get(key)
+    if vector is None:
+        return f"{TOOLS_FILE} has no `{key}`"
+    if vector.shape != (model.width,):
+        return f"`{key}` has shape {list(vector.shape)}, the model's width is {model.width}"
+    return None if np.isfinite(vector).all() else f"`{key}` is not finite"
 
 
 def _check_loss(train: Train, shifted: int, found: Diagnostics) -> None:
@@ -218,6 +226,9 @@ def _model(plan: Plan, root: Path, found: Diagnostics) -> tuple[Path | None, Any
     if (template := template_digest(tokenizer)) != plan.pins.template:
         text = f"the tokenizer of {pin.name} has another chat template than the evidence was read through"
         found.add("T525", None, text, notes=_both(plan.pins.template, template))
+    if plan.pins.tokenizer and (vocabulary := tokenizer_digest(tokenizer)) != plan.pins.tokenizer:
+        text = f"the tokenizer of {pin.name} has another vocabulary than the evidence was read through"
+        found.add("T525", None, text, notes=_both(plan.pins.tokenizer, vocabulary))
     return place, tokenizer
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tiltc.canonical import canonical_json
-from tiltc.evidence import SIDES, TokenTool
+from tiltc.evidence import SIDES, Manifest, TokenPin, TokenTool
 from tiltc_runtime.activations import Reader
 from tiltc_runtime.disk import mark_whole, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
@@ -43,8 +43,9 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
     todo = [name for name, missing in lacking.items() if missing]
     if not todo:
         return False
+    of = Manifest.model_validate_json((folder / "manifest.json").read_bytes()).digest
     for tool in tools:
-        write_text(folder / "tokens" / tool.key / "tool.json", canonical_json(tool))
+        write_text(folder / "tokens" / tool.key / "tool.json", canonical_json(TokenPin(tool=tool, of=of)))
     reader = Reader(inputs.loaded, inputs.sae)
     items = next(filter(None, map(inputs.usable, inputs.shards.values())), None)
     assert items is not None, "the evidence has rows that were read"

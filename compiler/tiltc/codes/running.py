@@ -10,7 +10,7 @@ RUNNING: tuple[Code, ...] = (
         "T520",
         "unreadable plan",
         Severity.ERROR,
-        """A plan folder holds `plan.json` and `rows.parquet`, and `tools.safetensors` where the plan steers. One of them
+        """A plan folder holds `plan.json` and `rows.parquet`, and `tools.safetensors` where the plan has vectors. One of them
 is missing, is not what its name says, or was written by a newer tiltc.
 
 Example:
@@ -77,14 +77,14 @@ that.""",
     ),
     Code(
         "T525",
-        "chat template of another plan",
+        "tokenizer of another plan",
         Severity.ERROR,
-        """The tokenizer's chat template differs from the one that harvest read the data through. Training would
-then show the model other tokens than those that the plan was solved on.
+        """The tokenizer's chat template, or its vocabulary, differs from what harvest read the data through. Training would
+then show the model other tokens than those that the plan was solved on, and a token mask would hide others.
 
 Example: an update of the tokenizer added a default system prompt to its template.
 
-What to do: restore the template, or harvest and compile again.""",
+What to do: restore the tokenizer, or harvest and compile again.""",
     ),
     Code(
         "T526",

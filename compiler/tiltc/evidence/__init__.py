@@ -18,7 +18,7 @@ from tiltc.evidence.layout import (
 from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
-from tiltc.evidence.token_scores import SIDES, TokenScores, TokenTool, token_scores
+from tiltc.evidence.token_scores import SIDES, TokenPin, TokenScores, TokenTool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Shard",
     "ShardPin",
     "Steered",
+    "TokenPin",
     "TokenScores",
     "TokenTool",
     "adapted_digest",

@@ -13,6 +13,7 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
 from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
+from tiltc.evidence.token_scores import TokenPin
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
 VERIFY_BELOW = 2 << 30
@@ -41,7 +42,7 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
         _check_contrasts(folder, found)
-        _check_tokens(folder, found)
+        _check_tokens(evidence, found)
     return (None if found.failed else evidence), found
 
 
@@ -113,8 +114,17 @@ def _check_contrasts(folder: Path, found: Diagnostics) -> None:
             _check_hashes(file.parent, manifest.files, found)
 
 
-def _check_tokens(folder: Path, found: Diagnostics) -> None:
+def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
     """What was written of token scores is as it was written. A missing shard is not harvested yet, and no damage."""
+    folder = evidence.folder
+    for file in sorted(folder.glob("tokens/*/tool.json")):
+        try:
+            pin = TokenPin.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"tokens/{file.parent.name}/tool.json: {_first(error)}", found)
+            continue
+        if (pin.of, pin.tool.key) != (evidence.manifest.digest, file.parent.name):
+            _damaged(f"tokens/{file.parent.name} belongs to other evidence", found)
     for file in sorted(folder.glob("tokens/*/*/shard.json")):
         try:
             pin = ShardPin.model_validate_json(file.read_bytes())

@@ -1,6 +1,6 @@
 """What single tokens of the responses show: read in a second pass, once it is known what to look for.
 
-    tokens/<key>/tool.json                          `TokenTool`
+    tokens/<key>/tool.json                          `TokenPin`: the tool, and the evidence that it read
     tokens/<key>/00000/{side}.indptr.npy  int64   (n + 1)   tokens before each of the shard's rows, side chosen | rejected
     tokens/<key>/00000/{side}.values.npy  float16 (T, k)    k figures a token: activations of features, or one projection
     tokens/<key>/00000/shard.json                   `ShardPin`
@@ -51,6 +51,15 @@ class TokenTool(BaseModel):
     def width(self) -> int:
         """k: figures a token."""
         return len(self.features) or 1
+
+
+class TokenPin(BaseModel):
+    """What was read off which evidence: `of` is the digest of its manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tool: TokenTool
+    of: str
 
 
 @dataclass(frozen=True)

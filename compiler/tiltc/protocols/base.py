@@ -87,6 +87,11 @@ class Protocol(ABC):
 
     name: Built
 
+    @property
+    def compensates(self) -> Built:
+        """What it amounts to for a signal that is only held: a multiple of that signal's own gap."""
+        return self.name
+
     def column(self, signal: ResolvedSignal, state: State) -> Array:
         """(n,) what a signal's strength multiplies: its gaps by default."""
         return state.gap(signal)

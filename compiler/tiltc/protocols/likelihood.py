@@ -17,6 +17,7 @@ from tiltc.protocols.base import Array, Bools, State
 from tiltc.protocols.reward import Reward
 
 if TYPE_CHECKING:
+    from tiltc.plan import Built
     from tiltc.resolved import Pull, ResolvedSignal
     from tiltc.solve import Solution
     from tiltc.spec import Train
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 class Likelihood(Reward):
     """A reward term whose offsets come from likelihoods and not from scores; or the policy's own forward pass."""
+
+    @property
+    def compensates(self) -> Built:
+        return "reward"
 
     def column(self, signal: ResolvedSignal, state: State) -> Array:
         return state.gap(signal) if signal.pull is None else signal.pull.gap
