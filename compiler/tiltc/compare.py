@@ -127,8 +127,14 @@ def _comparison(spec_file: SpecFile, evidence: Evidence, cache: Path | None, tod
     )
     assert row.target is not None, "a signal's row has a target"
     frontier = tuple(_step(spec_file, evidence, cache, index, today, way) for way in WAYS)
-    parts = {"signal": label, "first_step": row.plain, "simulated": row.simulated_plain, "target": row.target}
-    return Comparison(**parts, candidates=candidates, frontier=frontier)
+    return Comparison(
+        signal=label,
+        first_step=row.plain,
+        simulated=row.simulated_plain,
+        target=row.target,
+        candidates=candidates,
+        frontier=frontier,
+    )
 
 
 def _step(spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, today: Plan, way: float) -> Step:

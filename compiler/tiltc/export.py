@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from tiltc.pairs import Row
     from tiltc.planfile import LoadedPlan
 
-COLUMNS = ("keep", "weight", "margin")
-
 
 def export(loaded: LoadedPlan, data: Path) -> tuple[pa.Table | None, Diagnostics]:
-    """The rows of `data` with `COLUMNS` added, in their order.
+    """The rows of `data` with the plan's columns added, in their order.
 
     Findings: T514 to T517 for data that can't be read; T524 when its rows are not those of the plan; T541 when it
     has one of the columns already.
@@ -95,7 +93,9 @@ def _columns(loaded: LoadedPlan) -> dict[str, pa.Array | pa.ChunkedArray]:
     rows = loaded.rows
     # 0 - x, so that no offset becomes a margin of 0 and not of -0
     margin = pa.array(0.0 - rows.column("margin_offset").to_numpy(), pa.float64())
-    out = dict(zip(COLUMNS, (rows.column("keep"), rows.column("weight"), margin), strict=True))
+    out: dict[str, pa.Array | pa.ChunkedArray] = {
+        "keep": rows.column("keep"), "weight": rows.column("weight"), "margin": margin,
+    }  # fmt: skip
     masks = {name: rows.column(name) for name in ("chosen_masked", "rejected_masked")}
     if any(tokens for column in masks.values() for tokens in column.to_pylist()):
         out |= masks

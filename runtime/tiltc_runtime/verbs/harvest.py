@@ -38,8 +38,9 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     found, _ = apply_allows(spec_file, found, ())
     try:
         cache = args.store.parent / "derived"
-        how = {"device": args.device, "dtype": args.dtype, "cache": cache, "every": args.compare}
-        folder, said = harvest(spec_file, args.store, **how, err=err)
+        folder, said = harvest(
+            spec_file, args.store, device=args.device, dtype=args.dtype, cache=cache, every=args.compare, err=err
+        )
     except KeyboardInterrupt:
         err.write("\ninterrupted: finished shards are kept; the same command goes on from there\n")
         return INTERRUPTED
