@@ -32,6 +32,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "filter:sae": {"with": "filter"},
     "reward:sae": {"with": "reward"},
     "tokens:sae": {"with": "tokens", "within": "45%"},
+    "tokens:span": {"with": "tokens", "unit": "span", "within": "45%"},
     "steer:residual": {"with": "steer"},
     "steer:forward": {"with": "steer", "form": "forward", "fraction": "100%"},
     "inoculate:residual": {"with": "inoculate"},

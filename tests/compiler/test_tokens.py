@@ -307,6 +307,14 @@ def test_the_fewest_rows_are_masked(seed: int) -> None:
         assert (np.abs(reached - target) <= slack + 1e-6).all()
 
 
+def test_a_line_break_ends_the_line_before_it() -> None:
+    """Features of a heading fire on the break after it: the heading goes with it, the text below stays."""
+    text, starts = "# Why\n\nIt is so.", [0, 1, 5, 7, 9, 12]
+    masked = np.array([False, False, True, False, False, False])
+    assert _grown(masked, text, starts, "span").tolist() == [True, True, True, False, False, False]
+    assert _grown(masked, text, starts, "word").tolist() == [False, True, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"),
     [("word", [False, True, True, False, False, False]), ("span", [True, True, True, False, False, False])],

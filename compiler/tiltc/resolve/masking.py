@@ -189,15 +189,22 @@ class _Layout:
 
 def _grown(masked: Bools, text: str, starts: list[int], unit: Unit) -> Bools:
     """(t,) tokens that share a word, or a sentence, with a masked one."""
-    # white space belongs to no unit: a token may begin with what lies before its word
+    # white space belongs to no unit: a token may begin with what lies before its word. A token of nothing else ends what
+    # stands before it, as a line break ends a heading
     unit_of = np.full(len(text) + 1, -1)
     ends = [m.end() for m in _SENTENCE.finditer(text)]
     for i, word in enumerate(_WORD.finditer(text)):
         unit_of[word.start() : word.end()] = i if unit == "word" else bisect_right(ends, word.start())
     edges = [*starts, len(text)]
-    units = [set(unit_of[a:b][unit_of[a:b] >= 0].tolist()) for a, b in pairwise(edges)]
+    units = [set(unit_of[a:b][unit_of[a:b] >= 0].tolist()) or _before(unit_of[:a]) for a, b in pairwise(edges)]
     hit = set().union(*(u for u, m in zip(units, masked, strict=True) if m))
     return np.array([bool(u & hit) for u in units], dtype=bool)
+
+
+def _before(unit_of: Ints) -> set[int]:
+    """The last unit, if there is any."""
+    inside = np.flatnonzero(unit_of >= 0)
+    return {int(unit_of[inside[-1]])} if len(inside) else set()
 
 
 @dataclass(frozen=True)
