@@ -41,11 +41,9 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
         for name in inputs.shards
     }
     todo = [name for name, missing in lacking.items() if missing]
+    repaired = _pin(folder, tools)
     if not todo:
-        return False
-    of = Manifest.model_validate_json((folder / "manifest.json").read_bytes()).digest
-    for tool in tools:
-        write_text(folder / "tokens" / tool.key / "tool.json", canonical_json(TokenPin(tool=tool, of=of)))
+        return repaired
     reader = Reader(inputs.loaded, inputs.sae)
     items = next(filter(None, map(inputs.usable, inputs.shards.values())), None)
     assert items is not None, "the evidence has rows that were read"
@@ -60,6 +58,18 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
     finally:
         meter.close()
     return True
+
+
+def _pin(folder: Path, tools: Sequence[TokenTool]) -> bool:
+    """Note what each tool is and which evidence it reads, where that is not noted. False if it was."""
+    wrote = False
+    for tool in tools:
+        of = Manifest.model_validate_json((folder / "manifest.json").read_bytes()).digest
+        file, text = folder / "tokens" / tool.key / "tool.json", canonical_json(TokenPin(tool=tool, of=of))
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
+            wrote = True
+    return wrote
 
 
 def write_shard(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[TokenTool]) -> None:
