@@ -103,7 +103,9 @@ def _assign(bands: tuple[Band, ...], spec: Spec, state: State) -> dict[int, tupl
         elif ask.with_ == "auto":
             out[band.signal.index] = _auto(band, spec, state)
         else:
-            out[band.signal.index] = (ask.with_, "asked for in the spec")
+            forward = "; the forecast counts its first-step offset, not what is learned apart from it"
+            said = "asked for in the spec" + (forward if ask.form == "forward" else "")
+            out[band.signal.index] = (ask.with_, said)
     return out
 
 
