@@ -47,6 +47,8 @@ class Measured:
     peak: float
     own: float
     evidence: float
+    #: the page, audit.html
+    page: float = 0.0
 
 
 def measure(work: Path, rows: int, features: int, limit: float) -> Measured | None:
@@ -56,10 +58,11 @@ def measure(work: Path, rows: int, features: int, limit: float) -> Measured | No
     command = [sys.executable, "-m", "tiltc", "audit", str(evidence), "-o", str(out), "--no-cache"]
     try:
         costs = watched(command, limit)
+        page = 0.0 if costs is None else (out / "audit.html").stat().st_size / 1e6
     finally:
         shutil.rmtree(evidence, ignore_errors=True)
         shutil.rmtree(out, ignore_errors=True)
-    return None if costs is None else Measured(rows, features, *costs, round(size / 1e6, 1))
+    return None if costs is None else Measured(rows, features, *costs, round(size / 1e6, 1), round(page, 2))
 
 
 def watched(command: list[str], limit: float) -> tuple[float, float, float, float] | None:
@@ -139,9 +142,10 @@ def line(done: list[Measured], axis: str, cost: str) -> list[tuple[float, float]
 
 
 def markdown(done: list[Measured]) -> str:
-    head = ["| pairs | features | evidence, MB | s | CPU s | peak, MB | own, MB |", "| --: " * 7 + "|"]
+    head = ["| pairs | features | evidence, MB | s | CPU s | peak, MB | own, MB | page, MB |", "| --: " * 8 + "|"]
     rows = [
-        f"| {m.rows:,} | {m.features:,} | {m.evidence:,.0f} | {m.seconds:,.1f} | {m.cpu:,.1f} | {m.peak:,.0f} | {m.own:,.0f} |"
+        f"| {m.rows:,} | {m.features:,} | {m.evidence:,.0f} | {m.seconds:,.1f} | {m.cpu:,.1f} "
+        f"| {m.peak:,.0f} | {m.own:,.0f} | {m.page:,.1f} |"
         for m in sorted(done, key=lambda m: (m.features, m.rows))
     ]
     return "\n".join([*head, *rows]) + "\n"
