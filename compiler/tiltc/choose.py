@@ -289,8 +289,7 @@ def _unmasked(
 ) -> None:
     """T408: all masks are in place, and a signal is not where it is wanted."""
     assert solution.left is not None
-    reached = dict(zip(range(len(solution.left)), solution.left, strict=True))
-    named = zip(clash, (reached[i] for i in solution.certificate), strict=True)
+    named = zip(clash, solution.left[list(solution.certificate)].tolist(), strict=True)
     found.add(
         "T408",
         _place(spec_file, first),

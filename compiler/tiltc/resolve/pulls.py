@@ -11,7 +11,7 @@ from tiltc.derived import Derived
 from tiltc.detectors import PatternTimeout
 from tiltc.evidence import Instructed, Request, Steered
 from tiltc.hook import hook_layer
-from tiltc.resolve.tools import VECTORS, vector_of
+from tiltc.resolve.tools import vector_of
 from tiltc.resolve.world import World, read_world
 from tiltc.resolved import Pull
 from tiltc.spec import Amplify, Keep, Signal
@@ -75,7 +75,7 @@ def _requests(world: World, ask: Signal, definition: Definition) -> list[Request
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
     try:
         direction = vector_of(world, definition, "direction")
-        vector = vector_of(world, definition, "probe") if ask.readout == VECTORS[1] else direction
+        vector = vector_of(world, definition, "probe") if ask.readout == "probe" else direction
     except PatternTimeout:
         # compiling refuses the pattern, with its place
         return []
