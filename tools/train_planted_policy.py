@@ -17,6 +17,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -35,21 +36,20 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 SETTINGS = {"learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8, "seed": 0}
 
 
-def answers(file: Path) -> Dataset:
+def answers(rows: list[dict[str, Any]]) -> Dataset:
     """Both responses of every pair, as conversations of a prompt and a completion."""
-    rows = pq.read_table(file).to_pylist()
     return Dataset.from_list(
         [{"prompt": row["prompt"], "completion": row[side]} for row in rows for side in ("chosen", "rejected")]
     )
 
 
-def train(out: Path) -> float:
-    """Train the adapter into `out`; returns the mean loss."""
+def train(texts: Dataset, out: Path, max_length: int = 256) -> float:
+    """Train the adapter on prompts and completions into `out`; returns the mean loss."""
     base = embedded.model_folder(BASE)
     settings = SFTConfig(
         **SETTINGS, output_dir=str(out), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
         completion_only_loss=True, lr_scheduler_type="cosine", warmup_steps=0.05, gradient_checkpointing=False,
-        save_strategy="no", logging_steps=10, max_length=256,
+        save_strategy="no", logging_steps=10, max_length=max_length,
     )  # fmt: skip
     adapter = LoraConfig(
         r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=PROJECTIONS,
@@ -58,7 +58,7 @@ def train(out: Path) -> float:
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32),
         args=settings,
-        train_dataset=answers(embedded.ASSETS / DATA),
+        train_dataset=texts,
         processing_class=AutoTokenizer.from_pretrained(str(base)),
         peft_config=adapter,
     )
@@ -97,7 +97,7 @@ def main() -> None:
     args.add_argument("--out", type=Path, required=True)
     out = args.parse_args().out
     with tempfile.TemporaryDirectory() as work:
-        loss = train(Path(work))
+        loss = train(answers(pq.read_table(embedded.ASSETS / DATA).to_pylist()), Path(work))
         ship(Path(work), out, loss)
 
 

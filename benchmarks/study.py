@@ -1,0 +1,208 @@
+"""What the studies of trained policies share. A cell is one spec: compiled, trained, verified against one plain run.
+
+    WORK/evidence/ reference/ plain/            shared by the cells of a study
+    WORK/cells/NAME/ spec.yaml plan/ tilted/    one cell; cell.json when it is done
+    WORK/cells/NAME/cell.json                   {"refused": [codes]}, or forecast, what was touched, held-out loss
+
+What is there is not done again, so an interrupted study goes on where it stopped. Rates are counted by the definitions
+of the traits in every text of `tilted/verify/rollouts.jsonl`. Intervals are of a bootstrap over prompts, 95%.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tiltc import detectors
+from tiltc.parse import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+POLICIES = ("start", "plain", "tilted")
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished cell.
+
+    Attributes:
+        present: policy -> trait -> (rollouts,) booleans.
+        facts: what `cell.json` holds.
+    """
+
+    present: Mapping[str, Mapping[str, np.ndarray]]
+    facts: dict[str, Any]
+
+    def rate(self, policy: str, trait: str) -> float:
+        return float(self.present[policy][trait].mean())
+
+    def recovery(self, trait: str) -> tuple[float, float, float]:
+        """(plain - tilted) / (plain - start) with its interval: 1 is the rate of the starting policy (paper, section 7.3)."""
+
+        def share(rates: np.ndarray) -> np.ndarray:
+            start, plain, tilted = rates
+            return (plain - tilted) / np.where(plain == start, np.nan, plain - start)
+
+        return self._bootstrap(trait, share)
+
+    def change(self, trait: str, of: str = "tilted", since: str = "plain") -> tuple[float, float, float]:
+        """Difference of two policies' rates with its interval, as a share."""
+        order = {name: i for i, name in enumerate(POLICIES)}
+        return self._bootstrap(trait, lambda rates: rates[order[of]] - rates[order[since]])
+
+    def off_target(self, traits: Sequence[str]) -> tuple[float, float, float]:
+        """Mean absolute change from plain training over other traits, as a share."""
+        both = np.stack([[self.present[p][t] for t in traits] for p in ("plain", "tilted")]).astype(float)
+        rows = _resampled(both.shape[-1])
+        change = np.abs(both[1].mean(1) - both[0].mean(1)).mean()
+        drawn = np.abs((both[1] - both[0])[:, rows].mean(2)).mean(0)
+        return float(change), *_ends(drawn)
+
+    def _bootstrap(self, trait: str, function: Any) -> tuple[float, float, float]:
+        shown = np.stack([self.present[p][trait] for p in POLICIES]).astype(float)
+        drawn = shown[:, _resampled(shown.shape[1])].mean(2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(function(shown.mean(1))), *_ends(function(drawn))
+
+
+def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None = None) -> None:
+    """Compile, train and verify a spec, unless that was done; a refusal is a result."""
+    place = work / "cells" / name
+    if (place / "cell.json").exists():
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / "spec.yaml"
+    file.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    store, plain, begun = work / "evidence", work / "plain", time.monotonic()
+    tiltc("harvest", file, "--store", store)
+    code, said = tiltc("compile", file, "-o", place / "plan", "--store", store, "--format", "json")
+    if code:
+        found = [d["code"] for d in json.loads(said)["diagnostics"] if d["severity"] == "error"]
+        _write(place / "cell.json", {"refused": found})
+        return
+    shared = ("--reference", work / "reference")
+    if not (plain / "record.json").exists():
+        tiltc("run", place / "plan", "--plain", "-o", plain, *shared)
+    tiltc("run", place / "plan", "-o", place / "tilted", *shared)
+    tiltc("verify", place / "tilted", "--baseline", plain, "--store", store)
+    facts = forecast_of(place / "plan")
+    if held_out is not None:
+        facts["held_out"] = {
+            "start": _once(work / "start.loss.json", lambda: held_out_loss(None, spec["model"], held_out)),
+            "plain": _once(work / "plain.loss.json", lambda: held_out_loss(plain, spec["model"], held_out)),
+            "tilted": held_out_loss(place / "tilted", spec["model"], held_out),
+        }
+    _write(place / "cell.json", facts | {"seconds": round(time.monotonic() - begun)})
+
+
+def forecast_of(plan_folder: Path) -> dict[str, Any]:
+    """What a plan expects to be left of every named concept's signal, and what it touches."""
+    plan = json.loads((plan_folder / "plan.json").read_text(encoding="utf-8"))
+    left = {
+        row["name"]: {
+            "first_step": row["tilted"]["value"] / row["plain"]["value"],
+            "simulated": row["simulated_tilted"] / row["simulated_plain"],
+        }
+        for row in plan["forecast"]
+        if row["kind"] != "discovered" and row["plain"]["value"] and row["simulated_plain"]
+    }
+    return {
+        "left": left,
+        "rows_touched": sum(action["rows_touched"] for action in plan["actions"]),
+        "effective_sample": plan["spend"]["effective_sample"],
+    }
+
+
+def held_out_loss(run: Path | None, model: str, file: Path) -> float:
+    """Mean negative log-likelihood, in nats a token, of held-out answers ({prompt, answer} a line) under a policy."""
+    import torch
+    from peft import PeftModel
+
+    from tiltc_runtime.loading import load_model
+
+    loaded = load_model(model)
+    policy: Any = loaded.model
+    if run is not None:
+        policy = PeftModel.from_pretrained(policy, str(run / "model")).merge_and_unload().eval()
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+            asked = [{"role": "user", "content": row["prompt"]}]
+            text = loaded.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+            prompt = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            answer = loaded.tokenizer(row["answer"], add_special_tokens=False)["input_ids"]
+            ids = torch.tensor([prompt + answer])
+            logps = torch.log_softmax(policy(ids).logits[0, len(prompt) - 1 : -1].float(), -1)
+            total -= float(logps.gather(1, ids[0, len(prompt) :, None]).sum())
+            count += len(answer)
+    return total / count
+
+
+def read_cell(work: Path, name: str, traits: Sequence[str]) -> Measured | str:
+    """A finished cell's rates and facts, or why there are none."""
+    place = work / "cells" / name
+    if not (place / "cell.json").exists():
+        return "not run"
+    facts = json.loads((place / "cell.json").read_text(encoding="utf-8"))
+    if "refused" in facts:
+        return f"refused: {', '.join(facts['refused'])}"
+    spec, _ = parse(place / "spec.yaml")
+    assert spec is not None
+    lines = (place / "tilted/verify/rollouts.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = sorted((json.loads(line) for line in lines), key=lambda row: (row["prompt"], row["sample"]))
+    texts = {policy: [row["text"] for row in rows if row["policy"] == policy] for policy in POLICIES}
+    present = {
+        policy: {t: np.asarray(detectors.present(spec.library[t].concept, said), dtype=bool) for t in traits}
+        for policy, said in texts.items()
+    }
+    return Measured(present, facts | {"texts": texts, "prompts": [r["prompt"] for r in rows if r["policy"] == "start"]})
+
+
+def tiltc(*arguments: object) -> tuple[int, str]:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+    environment["PYTHONWARNINGS"] = "ignore::FutureWarning"
+    print("$ tiltc", *arguments, flush=True)
+    command = [sys.executable, "-m", "tiltc", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    print(f"  rc {done.returncode}", flush=True)
+    return done.returncode, done.stdout
+
+
+def percent(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:.0%} ({values[1]:.0%} to {values[2]:.0%})"
+
+
+def points(values: tuple[float, float, float]) -> str:
+    return f"{100 * values[0]:.1f} ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
+
+
+def _resampled(count: int) -> np.ndarray:
+    """(resamples, count) rows drawn with replacement, the same in every call."""
+    return np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
+
+
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _once(file: Path, compute: Any) -> float:
+    if not file.exists():
+        _write(file, compute())
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _write(file: Path, value: Any) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    part.replace(file)
