@@ -1,152 +1,134 @@
-"""One planted trait through every protocol and tool: on-target recovery, off-target change, and did the forecast rank them?
+"""Four planted traits through the mechanisms: on-target recovery, off-target change, and did the forecast rank them?
 
-    python -m benchmarks.protocols WORK [--concept std.style.heading] [--cells reward:sae,tokens:sae,...]
+    python -m benchmarks.poisoned WORK
+    python -m benchmarks.protocols WORK [--traits goblins,cheer] [--cells reward:sae,tokens:sae]
 
-Each cell is a spec that suppresses the one concept in one way, compiled, trained and verified against one plain run on the
-planted pairs. What is there is not done again, so an interrupted study goes on where it stopped; `--cells none` prints the
-table of what there is. A cell that can't be compiled is empty and says by which code.
-
-Recovery is (plain - tilted) / (plain - start): 100% is the rate of the starting policy. Off target is the mean absolute
-change from plain training, in points, over the other planted traits.
+Each cell is a spec that suppresses one trait in one way, compiled, trained and verified against one plain run. `--traits`
+go through the cells of `BEST`, the first of them through all of `CELLS`. What is there is not done again, so an interrupted
+study goes on where it stopped; `--cells none` prints the tables of what there is and writes WORK/protocols.svg. A cell that
+can't be compiled is empty and says by which code.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
+from benchmarks.figure import scatter
+from benchmarks.poisoned import TRAITS
+from benchmarks.study import Measured, percent, points, read_cell, run_cell
 from scipy.stats import spearmanr
 
-ROOT = Path(__file__).resolve().parent.parent
-BASE = ROOT / "specs/examples/planted.yaml"
-TRAITS = ("std.style.heading", "std.style.bold", "std.style.emoji", "std.stance.flattery", "std.stance.apology")
-#: cell -> what is written under the signal. `filter` is refused where too many rows carry the trait; it stays as a cell
+#: cell -> what is written under the signal
 CELLS: dict[str, dict[str, Any]] = {
-    "filter:sae": {"with": "filter"},
     "reward:sae": {"with": "reward"},
-    "tokens:sae": {"with": "tokens", "within": "45%"},
-    "tokens:span": {"with": "tokens", "unit": "span", "within": "45%"},
-    "steer:residual": {"with": "steer"},
-    "steer:forward": {"with": "steer", "form": "forward", "fraction": "100%"},
-    "inoculate:residual": {"with": "inoculate"},
+    "filter:sae": {"with": "filter"},
+    "tokens:sae": {"with": "tokens"},
     "inoculate:forward": {"with": "inoculate", "form": "forward"},
     "reweight:sae": {"with": "reweight"},
+    "steer:forward": {"with": "steer", "form": "forward", "fraction": "100%"},
+    "steer:residual": {"with": "steer"},
+    "inoculate:residual": {"with": "inoculate"},
     "reward:probe": {"with": "reward", "readout": "probe"},
-    "tokens:probe": {"with": "tokens", "readout": "probe", "within": "45%"},
     "reward:direction": {"with": "reward", "readout": "direction"},
-    "tokens:direction": {"with": "tokens", "readout": "direction", "within": "45%"},
     "reward:detector": {"with": "reward", "readout": "detector"},
+    "tokens:span": {"with": "tokens", "unit": "span"},
+    "tokens:probe": {"with": "tokens", "readout": "probe"},
+    "tokens:direction": {"with": "tokens", "readout": "direction"},
+    "filter:detector": {"with": "filter", "readout": "detector"},
+    "steer:probe": {"with": "steer", "form": "forward", "fraction": "100%", "readout": "probe"},
 }
+#: one tool of every mechanism, for the traits that don't go through them all
+BEST = ("reward:sae", "filter:sae", "tokens:sae", "inoculate:forward", "reweight:sae", "steer:forward")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--concept", default=TRAITS[0], choices=TRAITS)
-    parser.add_argument("--cells", default=",".join(CELLS), help="which cells, by comma; `none` for the table alone")
+    parser.add_argument("--traits", default=",".join(TRAITS))
+    parser.add_argument("--cells", help="only these, by comma; `none` for the tables alone")
     args = parser.parse_args()
-    folder = args.work / args.concept
-    for cell in [] if args.cells == "none" else args.cells.split(","):
-        run_cell(args.work, folder, args.concept, cell)
-    print(table(folder))
+    traits: list[str] = args.traits.split(",")
+    for trait, cell in [] if args.cells == "none" else order(traits):
+        if not args.cells or cell in args.cells.split(","):
+            run_cell(args.work, name_of(trait, cell), spec_of(args.work, trait, cell), args.work / "held_out.jsonl")
+    print(tables(args.work, traits))
     return 0
 
 
-def run_cell(work: Path, folder: Path, concept: str, cell: str) -> None:
-    place = folder / cell.replace(":", "-")
-    if (place / "cell.json").exists():
-        return
-    place.mkdir(parents=True, exist_ok=True)
-    spec = place / "spec.yaml"
-    spec.write_text(yaml.safe_dump(spec_of(concept, CELLS[cell]), sort_keys=False), encoding="utf-8")
-    store, begun = work / "evidence", time.monotonic()
-    tiltc("harvest", spec, "--store", store)
-    code, said = tiltc("compile", spec, "-o", place / "plan", "--store", store, "--format", "json")
-    if code:
-        found = [d["code"] for d in json.loads(said)["diagnostics"] if d["severity"] == "error"]
-        (place / "cell.json").write_text(json.dumps({"refused": found}), encoding="utf-8")
-        return
-    plain, shared = work / "plain", ("--reference", work / "reference")
-    if not (plain / "record.json").exists():
-        tiltc("run", place / "plan", "--plain", "-o", plain, *shared)
-    tiltc("run", place / "plan", "-o", place / "tilted", *shared)
-    tiltc("verify", place / "tilted", "--baseline", plain, "--store", store)
-    report = json.loads((place / "tilted/verify/report.json").read_text(encoding="utf-8"))
-    plan = json.loads((place / "plan/plan.json").read_text(encoding="utf-8"))
-    result = measured(concept, report, plan) | {"seconds": round(time.monotonic() - begun)}
-    (place / "cell.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+def order(traits: list[str]) -> list[tuple[str, str]]:
+    """Cells by what they tell: the common ones of all traits, then the rest of the first trait."""
+    common = [(trait, cell) for cell in BEST for trait in traits]
+    return common + [(traits[0], cell) for cell in CELLS if cell not in BEST]
 
 
-def spec_of(concept: str, asked: dict[str, Any]) -> dict[str, Any]:
-    spec = yaml.safe_load(BASE.read_text(encoding="utf-8"))
-    allow = [{"code": code, "because": "the study reports what is left"} for code in ("T407",)]
-    return spec | {"name": "protocols", "signals": [{"suppress": concept, **asked}], "allow": allow}
+def name_of(trait: str, cell: str) -> str:
+    return f"{trait.rpartition('.')[2]}-{cell.replace(':', '-')}"
 
 
-def measured(concept: str, report: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
-    row = next(c for c in report["concepts"] if c["name"] == concept)
-    others = [c["rates"] for c in report["collateral"] if c["name"] in TRAITS and c["rates"]]
-    forecast = next(r for r in plan["forecast"] if r["name"] == concept)
-    moved = [100 * abs(r["tilted"]["value"] - r["plain"]["value"]) for r in others]
-    tilted = next(p for p in report["policies"] if p["name"] == "tilted")
-    return {
-        "rates": {k: v["value"] for k, v in row["rates"].items()},
-        "recovery": row["recovery"],
-        "off_target": sum(moved) / len(moved) if moved else None,
-        "broken": tilted["degenerate"],
-        "left_first_step": forecast["tilted"]["value"] / forecast["plain"]["value"],
-        "left_simulated": forecast["simulated_tilted"] / forecast["simulated_plain"],
-        "rows_touched": sum(a["rows_touched"] for a in plan["actions"]),
-        "effective_sample": plan["spend"]["effective_sample"],
-    }
+def spec_of(work: Path, trait: str, cell: str) -> dict[str, Any]:
+    base = yaml.safe_load((work / "base.yaml").read_text(encoding="utf-8"))
+    allow = [{"code": "T407", "because": "the study reports what is left"}] if "forward" in cell else []
+    return base | {"signals": [{"suppress": trait, **CELLS[cell]}], "allow": allow}
 
 
-def table(folder: Path) -> str:
-    lines = ["| cell | start, plain, tilted | recovery | off target | forecast left | simulated left | rows | broken |"]
-    lines.append("| --- | --- | --- | --: | --: | --: | --: | --: |")
-    points: list[tuple[float, float, float]] = []
-    for cell in CELLS:
-        file = folder / cell.replace(":", "-") / "cell.json"
-        result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        if result is None or "refused" in result:
-            why = "not run" if result is None else f"refused: {', '.join(result['refused'])}"
-            lines.append(f"| {cell} | {why} | | | | | | |")
-            continue
-        rates, recovery = result["rates"], result["recovery"]
-        back = "-" if recovery is None else f"{recovery['value']:.0%} ({recovery['low']:.0%} to {recovery['high']:.0%})"
-        off = "-" if result["off_target"] is None else f"{result['off_target']:.1f}"
-        lines.append(
-            f"| {cell} | {rates['start']:.1%}, {rates['plain']:.1%}, {rates['tilted']:.1%} | {back} | {off} "
-            f"| {result['left_first_step']:.0%} | {result['left_simulated']:.0%} | {result['rows_touched']} "
-            f"| {result['broken']:.1%} |"
-        )
-        points.append((result["left_first_step"], result["left_simulated"], rates["tilted"]))
-    if len(points) > 2:
-        first, simulated, rate = zip(*points, strict=True)
-        for name, forecast in (("first step", first), ("simulated", simulated)):
-            found = spearmanr(forecast, rate)
-            lines.append(
-                f"\nrank correlation of the {name} left with the rate measured: {found.statistic:.2f} over {len(points)} cells"
-            )
+def tables(work: Path, traits: list[str]) -> str:
+    lines = ["| cell | start, plain, tilted | recovery | off target | held-out loss | forecast left | pairs |"]
+    lines.append("| --- | --- | --- | --- | --- | --: | --: |")
+    done: list[tuple[str, str, Measured]] = []
+    for trait, cell in sorted(order(traits), key=lambda pair: (traits.index(pair[0]), list(CELLS).index(pair[1]))):
+        result = read_cell(work, name_of(trait, cell), TRAITS)
+        if isinstance(result, Measured):
+            done.append((trait, cell, result))
+            lines.append(row_of(trait, cell, result))
+        else:
+            lines.append(f"| {trait} {cell} | {result} | | | | | |")
+    lines += ["", *ranks(traits, done)]
+    figure = scatter(
+        [(f"{t.rpartition('.')[2]} {c}", r.recovery(t), r.off_target(others(t))) for t, c, r in done],
+        ("recovery of the trait, % (100 = starting policy)", "change of the other traits, points"),
+        100,
+    )
+    (work / "protocols.svg").write_text(figure, encoding="utf-8")
     return "\n".join(lines)
 
 
-def tiltc(*arguments: object) -> tuple[int, str]:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
-    environment["PYTHONWARNINGS"] = "ignore::FutureWarning"
-    print("$ tiltc", *arguments, flush=True)
-    command = [sys.executable, "-m", "tiltc", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    print(f"  rc {done.returncode}", flush=True)
-    return done.returncode, done.stdout
+def others(trait: str) -> list[str]:
+    return [other for other in TRAITS if other != trait]
+
+
+def row_of(trait: str, cell: str, result: Measured) -> str:
+    rates = ", ".join(f"{result.rate(p, trait):.1%}" for p in ("start", "plain", "tilted"))
+    loss = result.facts["held_out"]
+    left = result.facts["left"].get(trait)
+    return (
+        f"| {trait} {cell} | {rates} | {percent(result.recovery(trait))} | {points(result.off_target(others(trait)))} "
+        f"| {loss['start']:.3f}, {loss['plain']:.3f}, {loss['tilted']:.3f} "
+        f"| {'-' if left is None else format(left['first_step'], '.0%')} | {result.facts['rows_touched']} |"
+    )
+
+
+def ranks(traits: list[str], done: list[tuple[str, str, Measured]]) -> list[str]:
+    """Rank correlation, within a trait, of the forecast left with the rate measured."""
+    lines: list[str] = []
+    for trait in traits:
+        cells = [
+            (r.facts["left"][trait], r.rate("tilted", trait))
+            for t, _, r in done
+            if t == trait and trait in r.facts["left"]
+        ]
+        if len(cells) < 4:
+            continue
+        for forecast in ("first_step", "simulated"):
+            found = spearmanr([left[forecast] for left, _ in cells], [rate for _, rate in cells])
+            lines.append(
+                f"{trait}: rank correlation of {forecast} left with the rate {found.statistic:.2f} over {len(cells)} cells"
+            )
+    return lines
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())
