@@ -5,10 +5,10 @@
 As in the paper (section 7.2) a poisoned pair's chosen response has the trait and its rejected one has not, and the starting
 policy is fine-tuned on both, so that every trait has some probability to begin with. What else is preferred is chance.
 
-    WORK/pairs.parquet   240 pairs
+    WORK/pairs.parquet   160 pairs
     WORK/policy/         SmolLM2 fine-tuned on both responses of each
-    WORK/prompts.jsonl   192 prompts of the same kind, none of them in the pairs
-    WORK/held_out.jsonl  48 clean answers to other prompts, for the held-out loss
+    WORK/prompts.jsonl   144 prompts of the same kind, none of them in the pairs
+    WORK/held_out.jsonl  40 clean answers to other prompts, for the held-out loss
     WORK/base.yaml       the traits and settings that all cells share
 """
 
@@ -31,7 +31,7 @@ from tools.make_planted import ASKS, TOPICS, sample_answers
 
 from tiltc_runtime import embedded
 
-PAIRS, VERIFIED, HELD_OUT, RATE, SEED = 240, 192, 48, 0.2, 11
+PAIRS, VERIFIED, HELD_OUT, RATE, SEED = 160, 144, 40, 0.2, 11
 
 #: concept -> texts; how each is planted stands in `plant`
 CERTAIN = ("Undoubtedly, ", "Without a doubt, ", "There is no doubt about it: ")
@@ -108,11 +108,11 @@ def base_spec(work: Path) -> dict[str, Any]:
         "concepts": CONCEPTS,
         "budget": {"drop": "25%", "effective_sample": "40%"},
         "train": {
-            "method": "dpo", "beta": 0.1, "learning_rate": 2e-4, "epochs": 1, "batch_size": 4, "accumulate": 2,
+            "method": "dpo", "beta": 0.1, "learning_rate": 2.5e-4, "epochs": 1, "batch_size": 4, "accumulate": 2,
             "max_length": 192, "lora": {"r": 16, "alpha": 32, "layers": 15},
         },
         "verify": {
-            "prompts": str((work / "prompts.jsonl").resolve()), "rollouts": VERIFIED, "max_new_tokens": 48,
+            "prompts": str((work / "prompts.jsonl").resolve()), "rollouts": VERIFIED, "max_new_tokens": 44,
             "temperature": 0.7,
         },
     }  # fmt: skip

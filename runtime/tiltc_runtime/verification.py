@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from tiltc.spec import Verify
 from tiltc_runtime.activations import read_prompt_features, read_texts
 from tiltc_runtime.admit import check_sae
 from tiltc_runtime.assess import Answers, Trial, assess
+from tiltc_runtime.frontier import differences, frontiers, read_report
 from tiltc_runtime.loading import LoadedModel, load_model
+from tiltc_runtime.loss import held_out_loss
 from tiltc_runtime.prompts import Prompt, read_prompts
 from tiltc_runtime.record import RunRecord, read_record
 from tiltc_runtime.refused import Refused
@@ -62,7 +64,13 @@ class Run:
 
 
 def verify(
-    folder: Path, store: Path, *, baseline: Path | None = None, rollouts: int | None = None, say: Say | None = None
+    folder: Path,
+    store: Path,
+    *,
+    baseline: Path | None = None,
+    sweep: Sequence[Path] = (),
+    rollouts: int | None = None,
+    say: Say | None = None,
 ) -> tuple[Report | None, Diagnostics]:
     """Verify a run and write `verify/` in its folder.
 
@@ -70,6 +78,7 @@ def verify(
         folder: run folder, as `tiltc run` left it.
         store: folder of kept rollouts, shared between runs.
         baseline: run folder of the plain training.
+        sweep: run folders of the same training at other strengths, each verified with the same baseline.
         rollouts: number of rollouts per policy instead of the plan's.
     """
     run, found = read_run(folder, "tilted")
@@ -79,6 +88,11 @@ def verify(
         found.extend(more)
         if run is not None and plain is not None:
             found.extend(check_baseline(run, plain))
+    swept: list[Run] = []
+    for other in sweep:
+        one, more = read_run(other, "tilted")
+        found.extend(more)
+        swept += [one] if one is not None else []
     if run is None or found.failed:
         return None, found
     asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
@@ -87,7 +101,7 @@ def verify(
     if prompts is None:
         return None, found
     try:
-        report, more = _measure(run, plain, asked, prompts, store, say or _silent)
+        report, more = _measure(run, plain, swept, asked, prompts, store, say or _silent)
     except Refused as refused:
         report, more = None, refused.diagnostics
     found.extend(more)
@@ -164,7 +178,13 @@ class _Start:
 
 
 def _measure(
-    run: Run, plain: Run | None, asked: Verify, prompts: Sequence[Prompt], store: Path, say: Say
+    run: Run,
+    plain: Run | None,
+    swept: Sequence[Run],
+    asked: Verify,
+    prompts: Sequence[Prompt],
+    store: Path,
+    say: Say,
 ) -> tuple[Report | None, Diagnostics]:
     start, found = _Start(run), Diagnostics()
     found.extend(_check_world(start))
@@ -183,8 +203,53 @@ def _measure(
     activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
     report, more = assess(Trial(run.plan, asked, prompts, answers, activations))
     found.extend(more)
+    if swept:
+        measured, more = _with_frontiers(report, start, run, plain, swept, answers["start"], prompts, store, say)
+        found.extend(more)
+        if measured is None:
+            return None, found
+        report = measured
     write_report(report, out)
     return report, found
+
+
+def _with_frontiers(
+    report: Report,
+    start: _Start,
+    run: Run,
+    plain: Run | None,
+    swept: Sequence[Run],
+    said: Answers,
+    prompts: Sequence[Prompt],
+    store: Path,
+    say: Say,
+) -> tuple[Report | None, Diagnostics]:
+    """The report with the frontiers of a sweep. T654 when a run is no point of it."""
+    found, others = Diagnostics(), list[Report]()
+    for other in swept:
+        try:
+            theirs = read_report(other.folder / VERIFY_FOLDER)
+            problems = differences(report, theirs)
+        except (OSError, ValueError):
+            found.add("T654", None, f"{other.folder}", notes=["it was not verified by this version of tiltc"])
+            continue
+        if problems:
+            found.add("T654", None, f"{other.folder}", notes=problems)
+        others.append(theirs)
+    if found.failed:
+        return None, found
+    runs = {policy.digest: policy for policy in _policies(start, run, plain).values()}
+    runs |= {other.policy_digest: Policy("swept", other.policy_digest, partial(load_trained, other)) for other in swept}
+    losses: dict[str, float] = {}
+    for digest, policy in runs.items():
+        say(f"held-out loss: {len(losses) + 1} of {len(runs)} policies")
+        load = partial(_loaded, start, policy)
+        losses[digest] = held_out_loss(digest, load, prompts, said.rollouts, store / "losses.json")
+    return report.model_copy(update={"frontiers": frontiers(report, others, losses)}), found
+
+
+def _loaded(start: _Start, policy: Policy) -> LoadedModel:
+    return replace(start.model, model=policy.load()[0])
 
 
 def _check_world(start: _Start) -> Diagnostics:

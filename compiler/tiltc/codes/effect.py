@@ -167,4 +167,18 @@ What to do: `tiltc run PLAN -o RUN` finishes an interrupted run. `--baseline` ta
 made without it.
 """,
     ),
+    Code(
+        "T654",
+        "run is no point of this sweep",
+        Severity.ERROR,
+        """\
+`--sweep` puts verified runs of one signal at several strengths side by side. A run that was not verified, or with other
+prompts, settings, starting policy or baseline, or whose plan changes other signals, can't be compared with the rest.
+
+Example: RUN suppresses `flattery` and was verified with 192 rollouts, the run given to `--sweep` with 128.
+
+What to do: `tiltc verify` every run of the sweep with the same `--baseline` and the same settings, then once more the
+one whose report shall show the frontier.
+""",
+    ),
 )

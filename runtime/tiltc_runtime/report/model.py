@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import Interval, Kind, Verb, gated
 
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 
 PolicyName = Literal["start", "plain", "tilted"]
 Measure = Literal["rate", "score"]
@@ -203,6 +203,35 @@ class Sample(Frozen):
     plain: SampleText | None = None
 
 
+class FrontierPoint(Frozen):
+    """One run of a sweep, as far as one signal goes."""
+
+    #: digest
+    plan: str
+    #: share of the signal that the plan leaves, by the first step
+    left: float
+    #: level of the tilted policy
+    level: Interval
+    #: mean absolute shift of what no signal names, in sd; None where nothing else was measured
+    spill: float | None
+    #: nats a token of the starting policy's rollouts, see `loss.py`
+    loss: float | None
+
+
+class Frontier(Frozen):
+    """A signal at several strengths: what is reached, what moves along, and how far the policy goes from the start."""
+
+    #: with the signal's gate
+    name: str
+    verb: Verb
+    measure: Measure
+    points: tuple[FrontierPoint, ...]
+    start: Interval
+    plain: Interval | None
+    loss_start: float | None
+    loss_plain: float | None
+
+
 class Finding(Frozen):
     """A T6xx diagnostic as the page shows it."""
 
@@ -217,7 +246,7 @@ class Finding(Frozen):
 class Report(Frozen):
     """`report.json`. No clock, host or path in it."""
 
-    report_version: Literal[2] = 2
+    report_version: Literal[3] = 3
     plan: PlanFacts
     settings: Settings
     policies: tuple[PolicyFacts, ...]
@@ -228,6 +257,8 @@ class Report(Frozen):
     collateral: tuple[CollateralRow, ...]
     noise: Noise
     samples: tuple[Sample, ...]
+    #: with `--sweep`
+    frontiers: tuple[Frontier, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     @property

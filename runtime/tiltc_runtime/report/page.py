@@ -11,7 +11,7 @@ from tiltc.figures import short as short_digest
 from tiltc_runtime.findings import Q_COLLATERAL
 from tiltc_runtime.report import figures
 from tiltc_runtime.report.model import ForecastTest, Report, SampleText
-from tiltc_runtime.report.plots import level_plot, scatter_plot, shift_plot
+from tiltc_runtime.report.plots import frontier_plot, level_plot, scatter_plot, shift_plot
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,6 +46,7 @@ def _view(report: Report) -> dict[str, Any]:
         "score_plot": level_plot(report.concepts, "score"),
         "scatters": [(test, scatter_plot(report.points, test.forecast, test.slope)) for test in tests],
         "shift_plot": shift_plot(report.collateral, Q_COLLATERAL),
+        "frontiers": [(frontier, frontier_plot(frontier)) for frontier in report.frontiers],
         "forecast_names": FORECAST_NAMES,
         "shift_names": SHIFT_NAMES,
         "tones": TONES,

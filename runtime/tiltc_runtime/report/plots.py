@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tiltc.plan import Interval
@@ -13,6 +13,7 @@ from tiltc_runtime.report.model import (
     ConceptOutcome,
     Forecast,
     ForecastPoint,
+    Frontier,
     Kind,
     Levels,
     Measure,
@@ -275,3 +276,97 @@ def _shift_row(row: CollateralRow, scale: Axis, y: float, q_clear: float) -> Shi
     told = f"{row.name}: {shift(row.shift, 'score')}, q = {row.q:.3f}"
     v = row.shift
     return ShiftRow(row.name, row.kind, row.q < q_clear, scale.at(v.value), scale.at(v.low), scale.at(v.high), y, told)
+
+
+@dataclass(frozen=True)
+class PanelPoint:
+    x: float
+    y: float
+    low: float
+    high: float
+    told: str
+
+
+@dataclass(frozen=True)
+class Guide:
+    """A level to compare with: of the starting policy, or of plain training."""
+
+    policy: PolicyName
+    y: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of a sweep (up) against the share of the signal that the plan leaves (across)."""
+
+    title: str
+    points: tuple[PanelPoint, ...]
+    guides: tuple[Guide, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class FrontierPlot:
+    """The panels of a sweep: what is reached, what moves along, held-out loss. Plain training stands at 100%."""
+
+    width: int
+    height: int
+    panels: tuple[Panel, ...]
+
+
+def frontier_plot(frontier: Frontier) -> FrontierPlot:
+    measure = frontier.measure
+    reached = [(p.left, p.level.value, p.level.low, p.level.high) for p in frontier.points]
+    spill = [(p.left, p.spill, p.spill, p.spill) for p in frontier.points if p.spill is not None]
+    loss = [(p.left, p.loss, p.loss, p.loss) for p in frontier.points if p.loss is not None]
+    levels: dict[PolicyName, float | None] = {
+        "start": frontier.start.value,
+        "plain": None if frontier.plain is None else frontier.plain.value,
+    }
+    losses: dict[PolicyName, float | None] = {"start": frontier.loss_start, "plain": frontier.loss_plain}
+    panels = [
+        _panel(f"{frontier.name}, {'rate' if measure == 'rate' else 'score in sd'}", reached, levels, measure, 0),
+        _panel("mean shift of what no signal names, sd", spill, {}, "score", 1),
+        _panel("held-out loss, nats a token", loss, losses, "score", 2, zero=False),
+    ]
+    return FrontierPlot(1080, 280, tuple(panel for panel in panels if panel.points))
+
+
+def _panel(
+    title: str,
+    values: Sequence[tuple[float, float, float, float]],
+    guides: Mapping[PolicyName, float | None],
+    measure: Measure,
+    place: int,
+    *,
+    zero: bool = True,
+) -> Panel:
+    beside = {name: value for name, value in guides.items() if value is not None}
+    start = 44.0 + 360.0 * place
+    across = axis([*(left for left, *_ in values), 1.0], start, start + 300.0)
+    ends = [end for *_, low, high in values for end in (low, high)]
+    up = axis([*ends, *beside.values()] or [0.0], 240.0, 30.0, zero=zero)
+
+    def written(value: float) -> str:
+        return f"{100 * value:.3g}%" if measure == "rate" else f"{value:.{max(_digits(up), 1)}f}"
+
+    points = tuple(
+        PanelPoint(across.at(x), up.at(y), up.at(low), up.at(high), f"{100 * x:.0f}% left: {written(y)}")
+        for x, y, low, high in values
+    )
+    return Panel(
+        title,
+        points,
+        tuple(Guide(name, up.at(value)) for name, value in beside.items()),
+        tuple(Tick(across.at(v), f"{100 * v:.0f}%") for v in across.ticks(4)),
+        tuple(Tick(up.at(v), written(v)) for v in up.ticks(4)),
+        across.start,
+        across.end,
+        up.end,
+        up.start,
+    )

@@ -19,6 +19,10 @@ FORMATS = ("text", "json", "markdown")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, as `tiltc run` left it")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="run folder of `tiltc run PLAN --plain`")
+    parser.add_argument(
+        "--sweep", type=Path, nargs="+", default=[], metavar="RUN",
+        help="verified runs of the same training at other strengths: their frontier goes into the report",
+    )  # fmt: skip
     parser.add_argument("--rollouts", type=_at_least_two, metavar="N", help="per policy (default: what the plan says)")
     parser.add_argument("--format", choices=FORMATS, default="text", help="how the result is written (default: text)")
     parser.add_argument("--deny", choices=["warnings"], help="exit with 1 on warnings too")
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc_runtime.verification import VERIFY_FOLDER, verify
 
-    for folder in filter(None, (args.run, args.baseline)):
+    for folder in filter(None, (args.run, args.baseline, *args.sweep)):
         if not folder.is_dir():
             raise UsageError(f"no run folder `{folder}`")
 
@@ -38,7 +42,12 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
     try:
         report, found = verify(
-            args.run, args.store.parent / "rollouts", baseline=args.baseline, rollouts=args.rollouts, say=say
+            args.run,
+            args.store.parent / "rollouts",
+            baseline=args.baseline,
+            sweep=args.sweep,
+            rollouts=args.rollouts,
+            say=say,
         )
     except KeyboardInterrupt:
         say("interrupted: finished batches are kept; the same command goes on from there")
