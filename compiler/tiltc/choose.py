@@ -331,9 +331,13 @@ def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -
     found.add(
         "T407",
         spec_file.at(("signals", band.signal.index, "form" if forward else "strength")),
-        f"this {'form' if forward else 'strength'} takes `{name}` to {reached:+.4f}",
-        notes=[_line(band)],
-        helps=["leave `form` out to have a strength solved" if forward else "remove `strength` to have it solved"],
+        f"at its first step this form takes `{name}` to {reached:+.4f}"
+        if forward
+        else f"this strength takes `{name}` to {reached:+.4f}",
+        notes=[_line(band), *(["what training under it leaves is not forecast"] if forward else [])],
+        helps=["`tiltc verify` measures it; leave `form` out to have a strength solved"]
+        if forward
+        else ["remove `strength` to have it solved"],
     )
 
 

@@ -65,7 +65,8 @@ What to do: ask for less, or drop those rows with `with: filter`.""",
         """A strength given by hand, or a forward form, which has none, doesn't take the signal where it is wanted.
 
 Example: `strength: 0.2` leaves 70% of a signal that is to be suppressed; or `form: forward` leaves 80%, by what it amounts
-to at the first step.
+to at the first step. Training under a forward form goes on to something that no forecast sees: where it was measured,
+inoculation undid half of what its first step would have left whole.
 
 What to do: remove `strength` or `form` and let the compiler solve for it, say with `to:` what is wanted, or accept it
 with `allow`.""",
