@@ -106,6 +106,7 @@ Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "
 Readout = Literal["sae", "direction", "probe", "detector"]
 Unit = Literal["token", "word", "span"]
 Form = Literal["residual", "forward"]
+Offset = Literal["gap", "fixed"]
 
 
 class _Signal(Closed):
@@ -126,6 +127,11 @@ class _Change(_Signal):
     with_: Mechanism = Field(default="auto", alias="with")
     strength: Number | None = Field(
         default=None, ge=0, description="override the solved strength (logits per sd of gap); the verb gives the sign"
+    )
+    offset: Offset | None = Field(
+        default=None,
+        description="`with: reward`: in proportion to the gap (the default), or fixed: the same for every pair that leans to"
+        " the concept",
     )
     unit: Unit | None = Field(
         default=None, description="`with: tokens`: what is masked around a match; word by default"

@@ -78,6 +78,28 @@ def test_offsets_explain_the_concept_away(tmp_path: Path) -> None:
     assert offsets[inside[0] & ~inside[1]].min() > 0 > offsets[~inside[0] & inside[1]].max()
 
 
+@pytest.mark.parametrize("verb", ["suppress", "amplify"])
+def test_a_fixed_offset_is_the_same_for_all_pairs_that_lean_to_the_concept(tmp_path: Path, verb: str) -> None:
+    """One offset, on those pairs alone, of a size that meets the target; `strength` gives the size by hand."""
+    data = evidence(rates={"std.style.bold": (0.5, 0.2)})
+    to = "30%" if verb == "suppress" else "1.3x"
+    signals = f"  - {verb}: std.style.bold\n    with: reward\n    offset: fixed\n    to: {to}\n"
+    result, found = compiled(tmp_path, signals, data)
+    assert result is not None, codes(found)
+    offsets = np.asarray(result[1].column("margin_offset"))
+    inside = [np.array(["**" in t for t in data.table.column(s).to_pylist()]) for s in ("chosen", "rejected")]
+    assert (offsets[~inside[0] & inside[1]] == 0).all()
+    (size,) = set(offsets[offsets != 0].tolist())
+    assert (size > 0) == (verb == "suppress")
+    assert result[0].actions[0].rows_touched == (offsets != 0).sum()
+    bold = row(result[0], "std.style.bold")
+    assert bold.tilted.value / bold.plain.value == pytest.approx(0.3 if verb == "suppress" else 1.3, abs=0.06)
+    by_hand, _ = compiled(tmp_path, f"{signals}    strength: 2\n", data)
+    assert by_hand is not None
+    wanted = {0.0, 2.0 if verb == "suppress" else -2.0}
+    assert set(np.asarray(by_hand[1].column("margin_offset")).tolist()) == wanted
+
+
 def test_amplify_reaches_its_multiple(tmp_path: Path) -> None:
     """`to: 1.5x` gives one and a half times today's first-step signal."""
     result, found = compiled(tmp_path, "  - amplify: std.style.bold\n    to: 1.5x\n", evidence(rates=BOTH))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 BLOCKING = ("filter", "tokens")
 #: setting of a signal -> the mechanisms that it belongs to, and whether to their forward form alone
 SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "offset": (("reward",), False),
     "unit": (("tokens",), False),
     "form": (("steer", "inoculate"), False),
     "size": (("steer",), False),
