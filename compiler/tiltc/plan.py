@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, Verify
+from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, VectorTool, Verify
 
 PLAN_VERSION = 3
 
@@ -111,6 +111,10 @@ class Group(Frozen):
     sd: float
 
 
+#: What a fitted readout was fitted to (paper section 3.2). Cross-entropy is class-balanced; pairwise is Bradley-Terry's.
+Objective = Literal["difference of means", "cross-entropy", "pairwise"]
+
+
 class Projection(Frozen):
     """A vector that reads a concept: the max over response tokens of <residual, vector>, standardised.
 
@@ -119,6 +123,7 @@ class Projection(Frozen):
     """
 
     key: str
+    objective: Objective
     mean: float
     sd: float
 
@@ -126,7 +131,7 @@ class Projection(Frozen):
 class Detection(Frozen):
     """Held-out AUROC of one tool for one concept."""
 
-    tool: Literal["sae", "direction", "probe", "words"]
+    tool: Literal["sae", "direction", "probe", "probe-pairwise", "words"]
     auroc: Interval
     positives: int
     negatives: int
@@ -159,7 +164,7 @@ class PlanConcept(Frozen):
     status: Status
     readout: Readout
     group: Group | None = None
-    #: for the `direction` and `probe` readouts
+    #: for readouts that are vectors
     projection: Projection | None = None
     #: moments of the detector score over both responses, for the `detector` readout
     detector_mean: float = 0.0
@@ -178,7 +183,7 @@ class Steering(Frozen):
     """
 
     concept: str
-    tool: Literal["direction", "probe"]
+    tool: VectorTool
     key: str
     layer: int
     #: multiples of the vector, signed: a direction's length is the mean difference with and without the concept

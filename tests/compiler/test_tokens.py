@@ -193,14 +193,18 @@ def test_masks_and_a_reward_term_work_together(tmp_path: Path, data: SyntheticEv
         assert abs(row.tilted.value) <= 0.051 * abs(row.plain.value)
 
 
-@pytest.mark.parametrize("tool", ["direction", "probe"])
-def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("tool", "objective"),
+    [("direction", "difference of means"), ("probe", "cross-entropy"), ("probe-pairwise", "pairwise")],
+)
+def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool: str, objective: str) -> None:
     """The concept's readout is the largest projection, standardised; its vector goes with the plan, of unit length."""
     result, found = compiled(tmp_path, f"  - suppress: std.style.bold\n    with: reward\n    readout: {tool}\n", data)
     assert result is not None, [d.primary.text for d in found]
     concept = next(c for c in result.plan.concepts if c.name == "std.style.bold")
     assert concept.readout == tool
     assert concept.projection is not None
+    assert concept.projection.objective == objective
     assert np.linalg.norm(result.tools[concept.projection.key]) == pytest.approx(1.0, abs=1e-4)
     assert next(d for d in concept.detection if d.tool == tool).auroc.value > 0.95, "features miss one text in twenty"
     scores = data.read.most_of_a_vector()

@@ -31,15 +31,14 @@ from tiltc.resolve.report import (
 from tiltc.resolve.tools import (
     VECTORS,
     Readings,
-    VectorTool,
     group_readings,
     vector_of,
+    vector_reader,
     vector_readings,
-    vector_tool,
 )
 from tiltc.resolve.world import World, discovered_groups, gap, read_world
 from tiltc.resolved import Masking, Measured, ResolvedSignal, ResolvedSpec
-from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress
+from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress, VectorTool
 from tiltc.stats import mean_effect
 
 if TYPE_CHECKING:
@@ -147,16 +146,15 @@ def _projected(
     world: World, definition: Definition, readout: VectorTool, fitted: Fitted, at: Span, found: Diagnostics
 ) -> Measured | None:
     """A concept that is read by a vector: of every token, in the second pass of harvest."""
-    values = vector_of(world, definition, readout)
-    if values is None:
+    reader = vector_reader(world, definition, readout)
+    if reader is None:
         report_no_vector(definition.name, readout, at, found)
         return None
-    unit = vector_tool(values).vector
-    readings = vector_readings(world, unit)
+    readings = vector_readings(world, reader.tool)
     if readings is None:
         report_unread(definition.name, at, found)
         return None
-    return measured(world, definition, "declared", readout, fitted, readings, unit)
+    return measured(world, definition, "declared", readout, fitted, readings, reader)
 
 
 def _readout(concept: Concept, asked: Readout | None, fitted: Fitted) -> Readout | None:
@@ -269,8 +267,8 @@ def _masking(
 def _readings(world: World, concept: Measured) -> Readings | None:
     """A concept token by token, through the readout that it has; None for detectors and what was not read."""
     plan = concept.plan
-    if plan.projection is not None and concept.vector is not None:
-        return vector_readings(world, concept.vector)
+    if concept.reader is not None:
+        return vector_readings(world, concept.reader.tool)
     return group_readings(world, plan.group) if plan.readout == "sae" and plan.group is not None else None
 
 

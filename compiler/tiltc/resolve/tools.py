@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from tiltc.detectors import PatternTimeout
 from tiltc.evidence import TokenScores, TokenTool
-from tiltc.fit import vector
-from tiltc.plan import Group
+from tiltc.fit import measure_vector, vector
+from tiltc.plan import Detection, Group, Objective
 from tiltc.resolve.fitting import fit_definition, labelled
 from tiltc.resolve.world import World, read_world
-from tiltc.spec import Keep, Readout
+from tiltc.spec import Keep, Readout, VectorTool
 
 if TYPE_CHECKING:
     from tiltc.derived import Derived
@@ -25,9 +25,26 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-VectorTool = Literal["direction", "probe"]
-#: readouts that are vectors in the residual stream
-VECTORS: tuple[VectorTool, VectorTool] = ("direction", "probe")
+VECTORS: tuple[VectorTool, ...] = get_args(VectorTool)
+OBJECTIVES: dict[VectorTool, Objective] = {
+    "direction": "difference of means", "probe": "cross-entropy", "probe-pairwise": "pairwise",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TokenReader:
+    """A tool that was fitted and reads single tokens.
+
+    Attributes:
+        tool: what the second pass of harvest reads by it.
+        tensor: (d,) its vector, of unit length, as a plan keeps it.
+        detection: its held-out AUROC on mean residuals.
+    """
+
+    tool: TokenTool
+    tensor: Array
+    objective: Objective
+    detection: Detection
 
 
 class _Vector(BaseModel):
@@ -49,6 +66,16 @@ def vector_of(world: World, definition: Definition, tool: VectorTool) -> tuple[f
 
         key.append(contrast_digest(definition))
     return world.derived.model(key, _Vector, make).values
+
+
+def vector_reader(world: World, definition: Definition, readout: VectorTool) -> TokenReader | None:
+    """The reader of a concept's vector, None where none can be fitted."""
+    values, texts = vector_of(world, definition, readout), labelled(world, definition)
+    if values is None or texts is None:
+        return None
+    tool = vector_tool(values)
+    detection = measure_vector(texts.thinned(), readout, np.array(values))
+    return TokenReader(tool, np.array(tool.vector), OBJECTIVES[readout], detection)
 
 
 def vector_tool(values: tuple[float, ...]) -> TokenTool:
@@ -105,9 +132,9 @@ class VectorReadings:
 Readings = GroupReadings | VectorReadings
 
 
-def vector_readings(world: World, unit: tuple[float, ...]) -> VectorReadings | None:
+def vector_readings(world: World, tool: TokenTool) -> VectorReadings | None:
     """A unit vector on every token, None where that was not harvested."""
-    scores = world.evidence.tokens(TokenTool(vector=unit).key)
+    scores = world.evidence.tokens(tool.key)
     if scores is None:
         return None
     most = scores.most()[:, 0][world.both]
@@ -144,7 +171,7 @@ def needed(spec_file: SpecFile, evidence: Evidence, derived: Derived, *, every: 
 
 
 def _tool(world: World, definition: Definition, readout: Readout | None, masking: bool) -> TokenTool | None:
-    if readout == "direction" or readout == "probe":
+    if readout in VECTORS:
         values = vector_of(world, definition, readout)
         return None if values is None else vector_tool(values)
     if not masking or readout == "detector" or definition.concept.kind in ("contrast", "label"):
