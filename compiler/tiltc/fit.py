@@ -22,6 +22,7 @@ from tiltc.stats import auroc
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Tool = Literal["sae", "attention"] | VectorTool
 
 #: texts with and without the concept needed in each half before anything is fitted
 FEWEST_EXAMPLES = 10
@@ -173,6 +174,12 @@ def measure_vector(texts: Labelled, tool: VectorTool, values: Array) -> Detectio
     return _measure(tool, texts.residuals @ values, texts)
 
 
+def measure_scores(tool: Tool, scores: Array, label: Bools) -> Detection:
+    """How well scores (n,) of held-out texts tell those that show the concept from the others."""
+    n, m = int(label.sum()), int((~label).sum())
+    return Detection(tool=tool, auroc=rounded(auroc(scores, label)), positives=n, negatives=m)
+
+
 def vector(texts: Labelled, tool: VectorTool) -> Array:
     """A vector (d,) along which the mean residuals of texts that show the concept lie further, fitted on half A.
 
@@ -232,15 +239,8 @@ def _score(group: Group, activations: sparse.csc_matrix) -> Array:
     return saturate(activations, features, scale) @ weight
 
 
-def _measure(tool: Literal["sae"] | VectorTool, scores: Array, texts: Labelled) -> Detection:
-    held = ~texts.half
-    label = texts.label[held]
-    return Detection(
-        tool=tool,
-        auroc=rounded(auroc(scores[held], label)),
-        positives=int(label.sum()),
-        negatives=int((~label).sum()),
-    )
+def _measure(tool: Tool, scores: Array, texts: Labelled) -> Detection:
+    return measure_scores(tool, scores[~texts.half], texts.label[~texts.half])
 
 
 def rounded(interval: Interval, digits: int = 6) -> Interval:

@@ -112,14 +112,16 @@ class Group(Frozen):
 
 
 #: What a fitted readout was fitted to (paper section 3.2). Cross-entropy is class-balanced; pairwise is Bradley-Terry's.
-Objective = Literal["difference of means", "cross-entropy", "pairwise"]
+Objective = Literal["difference of means", "cross-entropy", "pairwise", "token cross-entropy"]
 
 
 class Projection(Frozen):
-    """A vector that reads a concept: the max over response tokens of <residual, vector>, standardised.
+    """A vector or attention probe that reads a concept: the max over response tokens of what it reads, standardised.
 
-    The vector is the tensor `key` of `tools.safetensors`, float32 (width,), of unit length; it is read at the SAE's hook.
-    The moments are those of both responses of all pairs (paper section 2.2).
+    A vector is the tensor `key` of `tools.safetensors`, float32 (width,), of unit length, and reads <residual, vector>. An
+    attention probe is a tensor (2H + 1, width + 1) and reads a logit: rows are H queries, H values and a residual, each
+    with its bias last (`tiltc_runtime.attention`). Both are read at the SAE's hook. The moments are those of both
+    responses of all pairs (paper section 2.2).
     """
 
     key: str
@@ -131,7 +133,7 @@ class Projection(Frozen):
 class Detection(Frozen):
     """Held-out AUROC of one tool for one concept."""
 
-    tool: Literal["sae", "direction", "probe", "probe-pairwise", "words"]
+    tool: Literal["sae", "direction", "probe", "probe-pairwise", "attention", "words"]
     auroc: Interval
     positives: int
     negatives: int
@@ -164,7 +166,7 @@ class PlanConcept(Frozen):
     status: Status
     readout: Readout
     group: Group | None = None
-    #: for readouts that are vectors
+    #: for readouts that were fitted to residuals: vectors and attention probes
     projection: Projection | None = None
     #: moments of the detector score over both responses, for the `detector` readout
     detector_mean: float = 0.0

@@ -103,9 +103,9 @@ DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
 #: Readouts that are vectors in the residual stream: a difference of means, and linear probes by two objectives.
 VectorTool = Literal["direction", "probe", "probe-pairwise"]
-#: What scores a response for the gap: the SAE group, the largest projection of a token on a vector, or the concept's own
-#: detector.
-Readout = Literal["sae", "direction", "probe", "probe-pairwise", "detector"]
+#: What scores a response for the gap: the SAE group, the largest projection of a token on a vector, the largest logit of an
+#: attention probe, or the concept's own detector.
+Readout = Literal["sae", "direction", "probe", "probe-pairwise", "attention", "detector"]
 Unit = Literal["token", "word", "span"]
 Form = Literal["residual", "forward"]
 

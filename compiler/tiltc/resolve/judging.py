@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc import detectors
-from tiltc.fit import rounded
+from tiltc.fit import measure_scores, rounded
 from tiltc.groups import group_score
 from tiltc.plan import Detection, PlanConcept, Preference, Projection, Status
 from tiltc.resolve.fitting import Fitted
 from tiltc.resolve.world import World, detector_scores, gap
 from tiltc.resolved import Measured
 from tiltc.spec import Readout
-from tiltc.stats import auroc, benjamini_hochberg, length_controlled_effect, mean_effect
+from tiltc.stats import benjamini_hochberg, length_controlled_effect, mean_effect
 
 if TYPE_CHECKING:
     from tiltc.parse import Definition
@@ -64,7 +64,7 @@ def measured(
         ),
         detector_mean=mean,
         detector_sd=sd,
-        detection=fitted.detection if reader is None else _as_read(world, fitted, reader, scores, raw),
+        detection=fitted.detection if reader is None else _as_read(world, fitted, readout, reader, scores, raw),
         preference=_preference(gap(world, scores), world, rates),
         contrast=_contrast_digest(definition),
     )
@@ -72,18 +72,18 @@ def measured(
 
 
 def _as_read(
-    world: World, fitted: Fitted, reader: TokenReader, scores: Array, raw: Array | None
+    world: World, fitted: Fitted, readout: Readout, reader: TokenReader, scores: Array, raw: Array | None
 ) -> tuple[Detection, ...]:
-    """All tools' held-out AUROC; that of the one in use as it is used, by the largest projection and not that of the mean,
-    where the data has labels."""
+    """All tools' held-out AUROC; that of the one in use as it is used, by the largest token and not by the mean, where the
+    data has labels."""
     mine = reader.detection
     both, half = world.both, np.concatenate([world.pairs.half, world.pairs.half])
     held = both & ~half
     label = raw[held] > 0 if raw is not None else np.zeros(0, dtype=bool)
     if label.any() and not label.all():
-        n, m = int(label.sum()), int((~label).sum())
-        mine = Detection(tool=mine.tool, auroc=rounded(auroc(scores[held], label)), positives=n, negatives=m)
-    return tuple({d.tool: d for d in (*fitted.detection, mine)}.values())
+        assert readout != "detector", "it reads no tokens"
+        mine = measure_scores(readout, scores[held], label)
+    return tuple({d.tool: d for d in (*fitted.detection, *([mine] if mine else []))}.values())
 
 
 def _moments(raw: Array | None, world: World) -> tuple[float, float]:

@@ -78,6 +78,9 @@ def steering_tool(ask: Signal) -> VectorTool:
 def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:
     if getattr(ask, "with_", "") == "inoculate":
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
+    if ask.readout == "attention":
+        # linting refuses it: see `check.steering`
+        return []
     try:
         direction = vector_of(world, definition, "direction")
         vector = vector_of(world, definition, steering_tool(ask))
