@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks.study import Measured, percent, points, read_cell, run_cell
 
-STYLES = tuple(f"std.style.{name}" for name in ("bold", "list", "heading", "exclamation"))
+STYLES = tuple(f"std.style.{name}" for name in ("bold", "list", "exclamation"))
 #: counted in every text, too rare in these pairs to be kept or suppressed
-RARE = tuple(f"std.style.{name}" for name in ("emoji", "table"))
+RARE = tuple(f"std.style.{name}" for name in ("heading", "emoji", "table"))
 
 
 def main() -> int:

@@ -17,10 +17,12 @@ from scipy.optimize import minimize, nnls
 
 from tiltc.groups import make_group, saturate, scales, width
 from tiltc.plan import Detection, Group, Interval
+from tiltc.spec import VectorTool
 from tiltc.stats import auroc
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Tool = Literal["sae", "attention"] | VectorTool
 
 #: texts with and without the concept needed in each half before anything is fitted
 FEWEST_EXAMPLES = 10
@@ -28,6 +30,8 @@ FEWEST_EXAMPLES = 10
 SCREENED, MOST_MEMBERS, WORTH_ADDING = 48, 8, 0.002
 #: texts used for fitting: enough for AUROC to three digits, few enough for seconds
 MOST_FITTED = 6000
+#: of the order in which the pairwise objective pairs texts
+PAIRING_SEED = 0
 #: a feature must fire on this many texts to be looked at
 FEWEST_FIRINGS = 5
 
@@ -162,38 +166,71 @@ def _correlations(columns: Array, with_: Array) -> Array:
 
 def _baselines(texts: Labelled) -> tuple[Detection, ...]:
     """Difference of means (paper section 3.1) and an L2 logistic probe on the mean-pooled residual, fitted on half A."""
-    return tuple(_measure(tool, texts.residuals @ vector(texts, tool), texts) for tool in ("direction", "probe"))
+    return tuple(measure_vector(texts, tool, vector(texts, tool)) for tool in ("direction", "probe"))
 
 
-def vector(texts: Labelled, tool: Literal["direction", "probe"]) -> Array:
+def measure_vector(texts: Labelled, tool: VectorTool, values: Array) -> Detection:
+    """How well the projection of the mean residual on a vector (d,) detects the concept on half B."""
+    return _measure(tool, texts.residuals @ values, texts)
+
+
+def measure_scores(tool: Tool, scores: Array, label: Bools) -> Detection:
+    """How well scores (n,) of held-out texts tell those that show the concept from the others."""
+    n, m = int(label.sum()), int((~label).sum())
+    return Detection(tool=tool, auroc=rounded(auroc(scores, label)), positives=n, negatives=m)
+
+
+def vector(texts: Labelled, tool: VectorTool) -> Array:
     """A vector (d,) along which the mean residuals of texts that show the concept lie further, fitted on half A.
 
     A direction is the difference of means, in units of the residual stream: with it minus without it. A probe is the
-    weight vector of a logistic regression on standardised residuals, taken back to the residual stream.
+    weight vector of a logistic regression on standardised residuals, taken back to the residual stream. The pairwise
+    probe is one on differences between texts of the two classes.
     """
     fit, label = texts.residuals[texts.half], texts.label[texts.half]
     if tool == "direction":
         return np.asarray(fit[label].mean(0) - fit[~label].mean(0), dtype=np.float64)
     centre, spread = fit.mean(0), fit.std(0) + 1e-6
-    return _logistic((fit - centre) / spread, label) / spread
+    fitted = _pairwise if tool == "probe-pairwise" else _logistic
+    return fitted((fit - centre) / spread, label) / spread
 
 
 def _logistic(x: Array, label: Bools) -> Array:
-    """Class-balanced logistic regression with ridge n/100; returns the weights (d,), the intercept cancels in AUROC."""
+    """Class-balanced logistic regression with ridge n/100; returns the weights (d,), the intercept cancels in AUROC.
+
+    The balance is that of `pos_weight` n-/n+ (paper section 3.2), scaled so that the weights' mean is 1.
+    """
     sign = np.where(label, 1.0, -1.0)
     weight = np.where(label, 0.5 / label.mean(), 0.5 / (1 - label.mean()))
     design = np.column_stack([x, np.ones(len(x))])
     ridge = 0.01 * np.append(np.ones(x.shape[1]), 0.0)
+    return _least_loss(sign[:, None] * design, weight, ridge)[:-1]
+
+
+def _pairwise(x: Array, label: Bools) -> Array:
+    """Weights (d,) of the Bradley-Terry objective (paper section 3.2), with the ridge of `_logistic`.
+
+    mean over (p, n) in P of log(1 + exp(-(x_p - x_n) @ w)), where P pairs texts that show the concept with texts that
+    don't: both pools shuffled, the shorter one cycled, |P| = max(n+, n-). A contrast set's own pairs are pooled like all
+    others. A bias would cancel, and is zero by convention: a score is the projection alone.
+    """
+    rng = np.random.default_rng(PAIRING_SEED)
+    pools = [rng.permutation(np.flatnonzero(label == side)) for side in (True, False)]
+    shows, lacks = (np.resize(pool, max(map(len, pools))) for pool in pools)
+    return _least_loss(x[shows] - x[lacks], np.ones(len(shows)), np.full(x.shape[1], 0.01))
+
+
+def _least_loss(rows: Array, weight: Array, ridge: Array) -> Array:
+    """The w (k,) that minimises mean(weight * log(1 + exp(-rows @ w))) + ridge @ w^2 / 2."""
 
     def loss(w: Array) -> tuple[float, Array]:
-        margin = sign * (design @ w)
-        slope = -sign * weight * 0.5 * (1 - np.tanh(0.5 * margin))
+        margin = rows @ w
+        slope = -weight * 0.5 * (1 - np.tanh(0.5 * margin))
         value = float((weight * np.logaddexp(0, -margin)).mean() + 0.5 * (ridge * w**2).sum())
-        return value, design.T @ slope / len(x) + ridge * w
+        return value, rows.T @ slope / len(rows) + ridge * w
 
-    return np.asarray(
-        minimize(loss, np.zeros(design.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 100}).x[:-1]
-    )
+    start = np.zeros(rows.shape[1])
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x)
 
 
 def _score(group: Group, activations: sparse.csc_matrix) -> Array:
@@ -202,15 +239,8 @@ def _score(group: Group, activations: sparse.csc_matrix) -> Array:
     return saturate(activations, features, scale) @ weight
 
 
-def _measure(tool: Literal["sae", "direction", "probe"], scores: Array, texts: Labelled) -> Detection:
-    held = ~texts.half
-    label = texts.label[held]
-    return Detection(
-        tool=tool,
-        auroc=rounded(auroc(scores[held], label)),
-        positives=int(label.sum()),
-        negatives=int((~label).sum()),
-    )
+def _measure(tool: Tool, scores: Array, texts: Labelled) -> Detection:
+    return measure_scores(tool, scores[~texts.half], texts.label[~texts.half])
 
 
 def rounded(interval: Interval, digits: int = 6) -> Interval:

@@ -14,6 +14,7 @@ from tiltc.forecast import forecast
 from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend, Steering
 from tiltc.planfile import row_table, sealed
 from tiltc.protocols import Decision
+from tiltc.resolve.pulls import steering_tool
 from tiltc.solve import effective_sample
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _steering(solved: Solved) -> tuple[Steering, ...]:
     return tuple(
         Steering(
             concept=signal.concept.plan.name,
-            tool="probe" if signal.ask.readout == "probe" else "direction",
+            tool=steering_tool(signal.ask),
             key=_steering_key(signal),
             layer=pull.layer,
             size=pull.size,
@@ -99,9 +100,9 @@ def _tools(solved: Solved) -> dict[str, Array]:
     """The vectors that the plan reads concepts by, and those that it steers with."""
     resolved = solved.checked.resolved
     read = {
-        s.concept.plan.projection.key: np.array(s.concept.vector)
+        s.concept.plan.projection.key: s.concept.reader.tensor
         for s in resolved.signals
-        if s.concept.plan.projection is not None and s.concept.vector is not None
+        if s.concept.plan.projection is not None and s.concept.reader is not None
     }
     steered = {_steering_key(s): np.array(pull.vector) for s, pull, _ in _forward(solved) if pull.vector}
     return read | steered

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, Verify
+from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, VectorTool, Verify
 
 PLAN_VERSION = 3
 
@@ -111,14 +111,21 @@ class Group(Frozen):
     sd: float
 
 
-class Projection(Frozen):
-    """A vector that reads a concept: the max over response tokens of <residual, vector>, standardised.
+#: What a fitted readout was fitted to (paper section 3.2). Cross-entropy is class-balanced; pairwise is Bradley-Terry's.
+Objective = Literal["difference of means", "cross-entropy", "pairwise", "token cross-entropy"]
 
-    The vector is the tensor `key` of `tools.safetensors`, float32 (width,), of unit length; it is read at the SAE's hook.
-    The moments are those of both responses of all pairs (paper section 2.2).
+
+class Projection(Frozen):
+    """A vector or attention probe that reads a concept: the max over response tokens of what it reads, standardised.
+
+    A vector is the tensor `key` of `tools.safetensors`, float32 (width,), of unit length, and reads <residual, vector>. An
+    attention probe is a tensor (2H + 1, width + 1) and reads a logit: rows are H queries, H values and a residual, each
+    with its bias last (`tiltc_runtime.attention`). Both are read at the SAE's hook. The moments are those of both
+    responses of all pairs (paper section 2.2).
     """
 
     key: str
+    objective: Objective
     mean: float
     sd: float
 
@@ -126,7 +133,7 @@ class Projection(Frozen):
 class Detection(Frozen):
     """Held-out AUROC of one tool for one concept."""
 
-    tool: Literal["sae", "direction", "probe", "words"]
+    tool: Literal["sae", "direction", "probe", "probe-pairwise", "attention", "words"]
     auroc: Interval
     positives: int
     negatives: int
@@ -159,7 +166,7 @@ class PlanConcept(Frozen):
     status: Status
     readout: Readout
     group: Group | None = None
-    #: for the `direction` and `probe` readouts
+    #: for readouts that were fitted to residuals: vectors and attention probes
     projection: Projection | None = None
     #: moments of the detector score over both responses, for the `detector` readout
     detector_mean: float = 0.0
@@ -178,7 +185,7 @@ class Steering(Frozen):
     """
 
     concept: str
-    tool: Literal["direction", "probe"]
+    tool: VectorTool
     key: str
     layer: int
     #: multiples of the vector, signed: a direction's length is the mean difference with and without the concept

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltc.plan import Discovered, PlanConcept, Verb, gated
 from tiltc.spec import Amplify, Keep, Suppress, Unit
+
+if TYPE_CHECKING:
+    from tiltc.resolve.tools import TokenReader
 
 Array = npt.NDArray[np.float64]
 
@@ -44,8 +48,8 @@ class Measured:
     plan: PlanConcept
     gap: Array
     present: npt.NDArray[np.bool_] | None = None
-    #: the vector of a `direction` or `probe` readout, of unit length
-    vector: tuple[float, ...] | None = None
+    #: what reads single tokens of it, where it has a readout that was fitted
+    reader: TokenReader | None = None
 
 
 @dataclass(frozen=True)

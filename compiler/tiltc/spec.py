@@ -101,9 +101,11 @@ DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "
 
 #: How a signal is carried out. `auto` lets the compiler choose and say why.
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
-#: What scores a response for the gap: the SAE group, the largest projection of a token on a difference of means or a
-#: linear probe, or the concept's own detector.
-Readout = Literal["sae", "direction", "probe", "detector"]
+#: Readouts that are vectors in the residual stream: a difference of means, and linear probes by two objectives.
+VectorTool = Literal["direction", "probe", "probe-pairwise"]
+#: What scores a response for the gap: the SAE group, the largest projection of a token on a vector, the largest logit of an
+#: attention probe, or the concept's own detector.
+Readout = Literal["sae", "direction", "probe", "probe-pairwise", "attention", "detector"]
 Unit = Literal["token", "word", "span"]
 Form = Literal["residual", "forward"]
 Offset = Literal["gap", "fixed"]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from tiltc_runtime.attention import token_reads
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.pairs import Text
 from tiltc_runtime.passes import EVERY, Continuation, Ids, Run, Trunk, cache_agrees, run_shared, run_whole
@@ -47,7 +48,7 @@ class TextReading:
     tokens: np.ndarray
     #: responses whose activations were not finite
     bad: list[int] = field(default_factory=list)
-    #: name of a vector -> (n,) float64, max over the response tokens of <residual, vector>; the least of all without tokens
+    #: name of a tool -> (n,) float64, the largest that it reads off a response token; the least of all without tokens
     projections: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -66,7 +67,7 @@ def read_texts(
         conversations: (prompt, response); a text prompt is one user turn.
         max_length: prompt and response tokens together; what is beyond is not read, and a response whose prompt
             fills it has no tokens and no features.
-        vectors: name -> (d,) vector at the SAE's hook, to be projected on.
+        vectors: name -> (d,) vector at the SAE's hook, to be projected on, or an attention probe (2H + 1, d + 1).
 
     Raises:
         Refused: T516, the chat template refuses a conversation.
@@ -129,10 +130,10 @@ class _Both:
 
 
 class Projected:
-    """The largest projection of each of n spans on each of some vectors (d,); sinks are left out."""
+    """The largest that each of some vectors and attention probes reads off each of n spans; sinks are left out."""
 
     def __init__(self, vectors: Mapping[str, np.ndarray], n: int) -> None:
-        self.vectors = {name: torch.as_tensor(v, dtype=torch.float32) for name, v in vectors.items()}
+        self.reads = {name: token_reads(tensor) for name, tensor in vectors.items()}
         self.most = {name: np.full(n, -np.inf) for name in vectors}
 
     def begin(self, residuals: Tensor, *, skip: int = 0) -> None:
@@ -143,9 +144,17 @@ class Projected:
         for row, (index, start, stop) in enumerate(spans):
             if stop <= start + skip:
                 continue
-            for name, vector in self.vectors.items():
-                values = residuals[row, start + skip : stop].float() @ vector.to(residuals.device)
+            for name, read in self.reads.items():
+                values = read(residuals[row, start + skip : stop])
                 self.most[name][index] = max(self.most[name][index], float(values.max()))
+
+
+class Nothing:
+    """Keeps nothing: prompts are run for the sake of what follows them."""
+
+    def begin(self, residuals: Tensor, *, skip: int = 0) -> None: ...
+
+    def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None: ...
 
 
 class Reader:

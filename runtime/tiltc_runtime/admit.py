@@ -141,8 +141,11 @@ def _check_steering(loaded: LoadedPlan, found: Diagnostics) -> None:
         if fault := _steering_fault(steering, loaded.tools, model):
             found.add("T539", None, f"steering {number} ({steering.concept}): {fault}")
     for concept in loaded.plan.concepts:
-        if concept.projection is not None and (fault := _vector_fault(concept.projection.key, loaded.tools, model)):
-            found.add("T539", None, f"{concept.name}, read by a {concept.readout}: {fault}")
+        if concept.projection is None:
+            continue
+        fits = _probe_fault if concept.readout == "attention" else _vector_fault
+        if fault := fits(concept.projection.key, loaded.tools, model):
+            found.add("T539", None, f"{concept.name}, read by {concept.readout}: {fault}")
 
 
 def _steering_fault(steering: Steering, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
@@ -160,6 +163,16 @@ def _vector_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) ->
     if vector.shape != (model.width,):
         return f"`{key}` has shape {list(vector.shape)}, the model's width is {model.width}"
     return None if np.isfinite(vector).all() else f"`{key}` is not finite"
+
+
+def _probe_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
+    """An attention probe has two rows a head and one more, each as wide as the model and its bias."""
+    probe = tools.get(key)
+    if probe is None:
+        return f"{TOOLS_FILE} has no `{key}`"
+    if probe.ndim != 2 or len(probe) < 3 or len(probe) % 2 == 0 or probe.shape[1] != model.width + 1:
+        return f"`{key}` has shape {list(probe.shape)}, the model's width is {model.width}"
+    return None if np.isfinite(probe).all() else f"`{key}` is not finite"
 
 
 def _check_loss(train: Train, shifted: int, found: Diagnostics) -> None:

@@ -17,6 +17,7 @@ from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Evidence, Manifest, ShardPin
 from tiltc.parse import SpecFile
+from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
 from tiltc.resolve.tools import needed
 from tiltc_runtime.activations import Reader
@@ -27,6 +28,7 @@ from tiltc_runtime.likelihood import score_likelihoods
 from tiltc_runtime.loading import default_device
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.meter import Meter
+from tiltc_runtime.probes import fit_probes
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
@@ -34,7 +36,7 @@ from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
 
 #: folders whose parts appear whole, from hidden ones that a kill leaves behind
-KEPT = ("shards", "contrast", "tokens/*", "likelihood", "likelihood/parts/*")
+KEPT = ("shards", "contrast", "attention", "tokens/*", "likelihood", "likelihood/parts/*")
 
 
 def harvest(
@@ -100,13 +102,17 @@ def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> bool:
 def _second_pass(
     inputs: Inputs, spec_file: SpecFile, folder: Path, cache: Path | None, every: bool, err: TextIO | None
 ) -> bool:
-    """Read what the first pass has shown to be worth reading: single tokens, and likelihoods. False if all was there."""
+    """Read what the first pass has shown to be worth reading: single tokens, and likelihoods. False if all was there.
+
+    Attention probes are fitted first: their logits are among the figures of single tokens.
+    """
     evidence = Evidence(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
     derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
+    fitted = fit_probes(inputs, folder, probe_recipes(spec_file, evidence, derived), err)
     read = score_tokens(inputs, folder, needed(spec_file, evidence, derived, every=every), err)
     requests = likelihood_requests(spec_file, evidence, derived, every=every)
     scored = score_likelihoods(folder, inputs.shards, requests, inputs.load_whole, err=err)
-    return read or bool(scored)
+    return fitted or read or bool(scored)
 
 
 def _whole_evidence(folder: Path) -> bool:

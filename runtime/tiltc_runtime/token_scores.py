@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from tiltc.canonical import canonical_json
-from tiltc.evidence import SIDES, Manifest, TokenPin, TokenTool
-from tiltc_runtime.activations import Reader
+from tiltc.evidence import SIDES, AttentionTool, Manifest, TokenPin, Tool, read_probe
+from tiltc_runtime.activations import Nothing, Reader
+from tiltc_runtime.attention import token_reads
 from tiltc_runtime.disk import mark_whole, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.meter import Meter
@@ -24,13 +25,14 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Read:
-    """What a tool reads: residuals (T, d) -> figures (T, k), and the figure of a sink, which shows nothing."""
+    """What a tool reads: residuals (T, d) of a response -> figures (T, k), and the figure of a sink, which shows nothing
+    and is not read."""
 
     figures: Callable[[Tensor], Tensor]
     sink: float
 
 
-def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: TextIO | None) -> bool:
+def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[Tool], err: TextIO | None) -> bool:
     """Write what an evidence folder lacks of `tools`: all of a shard's in one pass, each shard whole or not at all.
 
     Returns:
@@ -60,7 +62,7 @@ def score_tokens(inputs: Inputs, folder: Path, tools: Sequence[TokenTool], err: 
     return True
 
 
-def _pin(folder: Path, tools: Sequence[TokenTool]) -> bool:
+def _pin(folder: Path, tools: Sequence[Tool]) -> bool:
     """Note what each tool is and which evidence it reads, where that is not noted. False if it was."""
     wrote = False
     for tool in tools:
@@ -72,12 +74,12 @@ def _pin(folder: Path, tools: Sequence[TokenTool]) -> bool:
     return wrote
 
 
-def write_shard(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[TokenTool]) -> None:
+def write_shard(inputs: Inputs, reader: Reader, folder: Path, name: str, tools: Sequence[Tool]) -> None:
     pairs = inputs.shards[name]
     encoded = inputs.encode(pairs)
     usable = [i for i, (p, e) in enumerate(zip(pairs, encoded, strict=True)) if row_status(p, e) in READ]
-    answers = TokenFigures([reading(tool, reader.sae) for tool in tools])
-    reader.run([(encoded[i].prompt, encoded[i].responses) for i in usable], _Nothing(), answers)
+    answers = TokenFigures([reading(tool, reader.sae, folder) for tool in tools])
+    reader.run([(encoded[i].prompt, encoded[i].responses) for i in usable], Nothing(), answers)
     for at, tool in enumerate(tools):
         place = folder / "tokens" / tool.key / name
 
@@ -106,14 +108,20 @@ def _rows(
         yield nothing if read is None else read[at]
 
 
-def reading(tool: TokenTool, sae: Sae) -> Read:
-    """What a tool reads off residuals."""
-    device = sae.threshold.device
-    if tool.features:
-        features = torch.tensor(tool.features, device=device)
+def reading(tool: Tool, sae: Sae, folder: Path) -> Read:
+    """What a tool reads off residuals; attention probes lie in the evidence `folder`."""
+    if isinstance(tool, AttentionTool):
+        probe = read_probe(folder, tool.recipe)
+        assert probe is not None, "probes are fitted before they are read"
+        assert probe.sha256 == tool.sha256, "the tool is the probe that lies there"
+        tensor = probe.tensor
+    elif tool.features:
+        features = torch.tensor(tool.features, device=sae.threshold.device)
         return Read(lambda x: sae.activations_of(x, features), 0.0)
-    vector = torch.tensor(tool.vector, dtype=torch.float32, device=device)
-    return Read(lambda x: (x.float() @ vector)[:, None], float("-inf"))
+    else:
+        tensor = np.array(tool.vector)
+    reads = token_reads(tensor)
+    return Read(lambda x: reads(x)[:, None], float("-inf"))
 
 
 class TokenFigures:
@@ -130,15 +138,10 @@ class TokenFigures:
     def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None:
         """Take in residuals (rows, T, d); the first `skip` tokens of a span are sinks and show nothing."""
         for row, (index, start, stop) in enumerate(spans):
-            figures = [read.figures(residuals[row, start:stop]).cpu().numpy() for read in self.reads]
-            for read, values in zip(self.reads, figures, strict=True):
-                values[:skip] = read.sink
-            self.figures[index] = figures
+            self.figures[index] = [_figures(read, residuals[row, start:stop], skip) for read in self.reads]
 
 
-class _Nothing:
-    """Prompts are run for the sake of what follows them."""
-
-    def begin(self, residuals: Tensor, *, skip: int = 0) -> None: ...
-
-    def add(self, residuals: Tensor, spans: Sequence[tuple[int, int, int]], *, skip: int = 0) -> None: ...
+def _figures(read: Read, residuals: Tensor, skip: int) -> np.ndarray:
+    """(T, k) figures, of which the first `skip` are those of sinks."""
+    values = read.figures(residuals[skip:]).cpu().numpy()
+    return np.pad(values, ((min(skip, len(residuals)), 0), (0, 0)), constant_values=read.sink)

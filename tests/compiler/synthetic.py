@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from tiltc.evidence import SPANS, Manifest, Reconstruction
+from tiltc.evidence import SPANS, AttentionProbe, Manifest, Reconstruction
 from tiltc.plan import DataPin, ModelPin, SaePin
 
 #: concept text that the std detectors see, and the two features that fire on it
@@ -34,6 +34,8 @@ class SyntheticEvidence:
     read: Any = field(default_factory=dict)
     #: request -> (n, 2) nats
     likelihoods: dict[str, np.ndarray] = field(default_factory=dict)
+    #: the tensor of every attention probe that is asked for, None for evidence without any
+    probe: np.ndarray | None = None
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
         return self.matrices.get(f"{span}.{kind}", self.matrices[span])
@@ -46,6 +48,9 @@ class SyntheticEvidence:
 
     def likelihood(self, key: str) -> np.ndarray | None:
         return self.likelihoods.get(key)
+
+    def attention(self, key: str) -> AttentionProbe | None:
+        return None if self.probe is None else AttentionProbe(self.probe, np.zeros(0), "0" * 64)
 
     def contrast(self, key: str) -> Any:
         return None

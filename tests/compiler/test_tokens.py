@@ -17,12 +17,15 @@ from scipy.optimize import linprog
 
 from tests.compiler.synthetic import PLANTS, SyntheticEvidence, evidence, spec_text
 from tiltc.derived import Derived
-from tiltc.evidence import SIDES, TokenScores, TokenTool
+from tiltc.evidence import SIDES, AttentionTool, ProbeRecipe, TokenScores, TokenTool, Tool
 from tiltc.parse import parse
 from tiltc.pipeline import compile_spec
+from tiltc.resolve import attention
+from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.masking import _grown, threshold_of
 from tiltc.resolve.tools import needed
 from tiltc.solve import Problem, mask
+from tiltc.stats import halves
 
 RATES = {"std.style.bold": (0.5, 0.2), "std.style.emoji": (0.45, 0.2)}
 MASKING = "  - suppress: std.style.bold\n    with: tokens\n"
@@ -97,14 +100,14 @@ class _Everything:
 
     indptr: np.ndarray
     values: np.ndarray
-    wanted: dict[str, TokenTool] | None = None
+    wanted: dict[str, Tool] | None = None
 
     def get(self, key: str) -> Tokens | None:
         tool = (self.wanted or {}).get(key)
         if tool is None:
             return None
-        if tool.vector:
-            # what a vector reads off a token: much where bold was planted, little elsewhere
+        if isinstance(tool, AttentionTool) or tool.vector:
+            # what a vector or probe reads off a token: much where bold was planted, little elsewhere
             noise = np.random.default_rng(1).normal(0, 0.3, len(self.values))
             return Tokens(self.indptr, (3.0 * (self.values[:, 3] > 0) + noise)[:, None])
         return Tokens(self.indptr, self.values[:, list(tool.features)])
@@ -193,14 +196,18 @@ def test_masks_and_a_reward_term_work_together(tmp_path: Path, data: SyntheticEv
         assert abs(row.tilted.value) <= 0.051 * abs(row.plain.value)
 
 
-@pytest.mark.parametrize("tool", ["direction", "probe"])
-def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("tool", "objective"),
+    [("direction", "difference of means"), ("probe", "cross-entropy"), ("probe-pairwise", "pairwise")],
+)
+def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool: str, objective: str) -> None:
     """The concept's readout is the largest projection, standardised; its vector goes with the plan, of unit length."""
     result, found = compiled(tmp_path, f"  - suppress: std.style.bold\n    with: reward\n    readout: {tool}\n", data)
     assert result is not None, [d.primary.text for d in found]
     concept = next(c for c in result.plan.concepts if c.name == "std.style.bold")
     assert concept.readout == tool
     assert concept.projection is not None
+    assert concept.projection.objective == objective
     assert np.linalg.norm(result.tools[concept.projection.key]) == pytest.approx(1.0, abs=1e-4)
     assert next(d for d in concept.detection if d.tool == tool).auroc.value > 0.95, "features miss one text in twenty"
     scores = data.read.most_of_a_vector()
@@ -212,6 +219,63 @@ def test_a_vector_reads_and_masks(tmp_path: Path, data: SyntheticEvidence, tool:
     assert masked is not None, [d.primary.text for d in found]
     bold = next(r for r in masked.plan.forecast if r.name == "std.style.bold")
     assert abs(bold.tilted.value) <= 0.0501 * bold.plain.value
+
+
+def test_an_attention_probe_reads_and_masks(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """The concept's readout is the largest logit, standardised; the probe's tensor goes with the plan."""
+    probe = np.random.default_rng(0).normal(size=(9, 17)).astype(np.float32)
+    fitted = replace(data, probe=probe)
+    signal = "  - suppress: std.style.bold\n    with: reward\n    readout: attention\n"
+    result, found = compiled(tmp_path, signal, fitted)
+    assert result is not None, [d.primary.text for d in found]
+    concept = next(c for c in result.plan.concepts if c.name == "std.style.bold")
+    assert (concept.readout, concept.projection.objective) == ("attention", "token cross-entropy")
+    np.testing.assert_array_equal(result.tools[concept.projection.key], probe)
+    assert next(d for d in concept.detection if d.tool == "attention").auroc.value > 0.95
+    scores, n = data.read.most_of_a_vector(), len(data.ok)
+    gap = (scores[:n] - scores[n:]) / scores.std()
+    offset = np.asarray(result.rows.column("margin_offset"))
+    np.testing.assert_allclose(offset, result.plan.actions[0].strength * gap, rtol=1e-4, atol=1e-6)
+    masked, found = compiled(tmp_path, MASKING + "    readout: attention\n", fitted)
+    assert masked is not None, [d.primary.text for d in found]
+    bold = next(r for r in masked.plan.forecast if r.name == "std.style.bold")
+    assert abs(bold.tilted.value) <= 0.0501 * bold.plain.value
+    result, found = compiled(tmp_path, signal, data)
+    assert result is None
+    assert [d.code for d in found if d.code.startswith("T2")] == ["T213"], (
+        "a probe that was not fitted is harvested first"
+    )
+
+
+def recipes(tmp_path: Path, data: SyntheticEvidence) -> tuple[ProbeRecipe, ...]:
+    path = tmp_path / "spec.yaml"
+    path.write_text(spec_text("  - suppress: std.style.bold\n    readout: attention\n"))
+    spec_file, _ = parse(path)
+    assert spec_file is not None
+    return probe_recipes(spec_file, data, Derived(None))  # type: ignore[arg-type]
+
+
+def test_a_probe_is_fitted_to_labelled_texts_of_one_half(
+    tmp_path: Path, data: SyntheticEvidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many that show the concept as that don't, at most 400, fewer where their residuals would take too much memory;
+    no prompt of the other half is among them."""
+    (recipe,) = recipes(tmp_path, data)
+    texts = {side: data.table.column(side).to_pylist() for side in SIDES}
+    half = halves(np.array(data.table.column("group").to_pylist()))
+    labels = [text.label for text in recipe.fit]
+    assert len(recipe.fit) == 400 == 2 * sum(labels) or sum(labels) < 200
+    assert len(recipe.fit) <= 400
+    assert all(("**" in texts[t.side][t.row]) == t.label and half[t.row] for t in recipe.fit)
+    assert (recipe,) == recipes(tmp_path, data)
+    assert not recipe.held
+    monkeypatch.setattr(attention, "MOST_BYTES", 4 * 16 * 1000)
+    (small,) = recipes(tmp_path, data)
+    counts = [data.table.column(f"{t.side}_tokens")[t.row].as_py() for t in small.fit]
+    assert 500 < sum(counts) <= 1000
+    assert sum(t.label for t in small.fit) == len(small.fit) // 2
+    monkeypatch.setattr(attention, "MOST_BYTES", 0)
+    assert len(recipes(tmp_path, data)[0].fit) == 20
 
 
 def test_what_stands_on_the_same_tokens_cannot_be_kept(tmp_path: Path, data: SyntheticEvidence) -> None:

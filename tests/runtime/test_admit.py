@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.runtime.planned import PAIRS, STEERING, TOOLS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
-from tests.runtime.tiny import tiny_data_file, tiny_model_folder
+from tests.runtime.tiny import WIDTH, tiny_data_file, tiny_model_folder
 from tiltc.diagnostics import Diagnostics
+from tiltc.plan import PlanConcept, Projection
 from tiltc.planfile import write_plan
-from tiltc.spec import Lora
+from tiltc.spec import Concept, Lora
 from tiltc_runtime.admit import admit, check_sae
 
 
@@ -217,6 +218,25 @@ def test_a_vector_that_does_not_fit_the_model_is_refused(
     assert only.code == "T539"
     assert says in only.primary.text
     assert admit(world / "plan", root=world, plain=True)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((9, WIDTH + 1), True), ((3, WIDTH + 1), True), ((8, WIDTH + 1), False), ((9, WIDTH), False), ((WIDTH,), False)],
+)
+def test_an_attention_probe_fits_the_model_or_is_refused(world: Path, shape: tuple[int, ...], fits: bool) -> None:
+    """Two rows a head and one more, as wide as the model with a bias; a vector is no probe."""
+    concept = PlanConcept(
+        name="warmth", role="declared", definition=Concept(about="Warm.", words=("dear",)), status="resolved",
+        readout="attention",
+        projection=Projection(key="warmth.attention", objective="token cross-entropy", mean=0.0, sd=1.0),
+    )  # fmt: skip
+    rows = tiny_rows(world)
+    plan = tiny_plan(world, world / "plan", rows=rows).model_copy(update={"concepts": (concept,)})
+    write_plan(plan, rows, world / "plan", {"warmth.attention": np.ones(shape, np.float32)})
+    admitted, found = admit(world / "plan", root=world)
+    assert (admitted is not None) == fits
+    assert codes(found) == ([] if fits else ["T539"])
 
 
 def test_another_sae_is_refused(world: Path) -> None:

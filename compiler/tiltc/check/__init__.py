@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 def static(spec_file: SpecFile) -> Diagnostics:
     """Everything that can be refused without evidence."""
-    from tiltc.check import instructions, methods, opposed, settings, tools
+    from tiltc.check import instructions, methods, opposed, settings, steering, tools
 
     found = Diagnostics()
     for rule in (
         opposed.same_concept,
         opposed.family,
         tools.mechanism_cannot,
+        steering.no_steering_form,
         instructions.no_instructions,
         methods.misplaced_mechanism,
         methods.batches,

@@ -85,9 +85,11 @@ What to do: check the gate's definition with `tiltc concepts NAME`, or drop the 
         Severity.ERROR,
         """The mechanism or readout can't do what the signal asks of it.
 
-Example: `amplify: playful` with `with: filter`. Dropping data can block a behaviour, never strengthen it.
+Example: `amplify: playful` with `with: filter`. Dropping data can block a behaviour, never strengthen it. Or `with: steer`
+with `readout: attention`: an attention probe reads a token with those before it and is no direction to steer along.
 
-What to do: use `with: reward` or `with: reweight` to amplify; give a concept a detector before reading it by one.""",
+What to do: use `with: reward` or `with: reweight` to amplify; give a concept a detector before reading it by one; read it
+by `direction`, `probe` or `probe-pairwise` to steer.""",
     ),
     Code(
         "T309",

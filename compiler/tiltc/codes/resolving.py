@@ -136,9 +136,9 @@ features themselves with `features: [..]`.""",
         Severity.ERROR,
         """The signal needs more than what whole responses show, and the evidence does not have it yet.
 
-What a token mask hides, and what a direction or a probe reads, is known once the data has been read: `tiltc harvest`
-then goes over the responses a second time. `steer` and `inoculate` need the likelihood of every response under the
-concept's direction or instructions, which is a pass of the whole model.
+What a token mask hides, and what a vector or an attention probe reads, is known once the data has been read: `tiltc
+harvest` then fits attention probes and goes over the responses a second time. `steer` and `inoculate` need the
+likelihood of every response under the concept's direction or instructions, which is a pass of the whole model.
 
 Example: `with: tokens` was added to a spec after its data had been harvested.
 
@@ -150,7 +150,7 @@ What to do: run `tiltc harvest` on the spec again. Only what is missing is compu
         Severity.ERROR,
         """The signal is read by a direction or a probe, and there are too few labelled texts to fit one.
 
-Both are fitted on one half of the texts that show the concept and of those that don't, and measured on the other.
+All are fitted on one half of the texts that show the concept and of those that don't, and measured on the other.
 
 Example: `readout: probe` for a concept that is defined by `features:`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiltc.evidence.attention import AttentionProbe, LabelledText, ProbePin, ProbeRecipe, read_probe
 from tiltc.evidence.examples import Example, contrast_digest, examples_digest, read_examples
 from tiltc.evidence.find import answers, evidence_request, find_evidence, local_path
 from tiltc.evidence.layout import (
@@ -18,7 +19,7 @@ from tiltc.evidence.layout import (
 from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
-from tiltc.evidence.token_scores import SIDES, TokenPin, TokenScores, TokenTool, token_scores
+from tiltc.evidence.token_scores import SIDES, AttentionTool, TokenPin, TokenScores, TokenTool, Tool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
 __all__ = [
@@ -28,13 +29,18 @@ __all__ = [
     "ROW_SCHEMA",
     "SIDES",
     "SPANS",
+    "AttentionProbe",
+    "AttentionTool",
     "ContrastManifest",
     "ContrastSet",
     "Evidence",
     "Example",
     "Instructed",
+    "LabelledText",
     "LikelihoodManifest",
     "Manifest",
+    "ProbePin",
+    "ProbeRecipe",
     "Reconstruction",
     "Request",
     "Shard",
@@ -43,6 +49,7 @@ __all__ = [
     "TokenPin",
     "TokenScores",
     "TokenTool",
+    "Tool",
     "adapted_digest",
     "answers",
     "contrast_digest",
@@ -53,6 +60,7 @@ __all__ = [
     "open_evidence",
     "prompt_key",
     "read_examples",
+    "read_probe",
     "steer_key",
     "token_scores",
     "weights_digest",

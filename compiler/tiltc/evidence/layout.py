@@ -15,6 +15,7 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     contrast/<digest>/            the same for a contrast set: manifest.json, rows.parquet, response.*.npy, residual.npy
     likelihood/<key>/             scores.parquet (`LIKELIHOOD_SCHEMA`) and manifest.json (`LikelihoodManifest`), see below
     likelihood/parts/<key>/       the shards of such a pass until it is done
+    attention/<key>/              probes that were fitted on single tokens, see `tiltc.evidence.attention`
     request.json                  `Manifest.request`, written first: tells an unfinished harvest from a missing one
 
 The first token of a sequence is an attention sink and enters no figure. A folder's name and place mean nothing.

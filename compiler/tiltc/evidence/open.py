@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tiltc.canonical import digest, sha256_file
 from tiltc.diagnostics import Diagnostics
+from tiltc.evidence.attention import FOLDER, PIN, ProbePin
 from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
 from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
@@ -43,6 +44,7 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
         _check_contrasts(folder, found)
         _check_tokens(evidence, found)
+        _check_probes(evidence, found)
     return (None if found.failed else evidence), found
 
 
@@ -125,11 +127,28 @@ def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
             continue
         if (pin.of, pin.tool.key) != (evidence.manifest.digest, file.parent.name):
             _damaged(f"tokens/{file.parent.name} belongs to other evidence", found)
-    for file in sorted(folder.glob("tokens/*/*/shard.json")):
+    _check_marked(folder, "tokens/*/*", found)
+
+
+def _check_probes(evidence: Evidence, found: Diagnostics) -> None:
+    _check_marked(evidence.folder, f"{FOLDER}/*", found)
+    for file in sorted(evidence.folder.glob(f"{FOLDER}/*/{PIN}")):
+        try:
+            pin = ProbePin.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            _damaged(f"{FOLDER}/{file.parent.name}/{PIN}: {_first(error)}", found)
+            continue
+        if (pin.of, pin.recipe.key) != (evidence.manifest.digest, file.parent.name):
+            _damaged(f"{FOLDER}/{file.parent.name} belongs to other evidence", found)
+
+
+def _check_marked(folder: Path, places: str, found: Diagnostics) -> None:
+    """Folders with a `shard.json` hold the files that it names, as they were written."""
+    for file in sorted(folder.glob(f"{places}/shard.json")):
         try:
             pin = ShardPin.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            _damaged(f"tokens/{file.parent.parent.name}/{file.parent.name}/shard.json: {_first(error)}", found)
+            _damaged(f"{file.relative_to(folder).as_posix()}: {_first(error)}", found)
             continue
         _check_files(file.parent, pin.files, found)
         if not found.failed:

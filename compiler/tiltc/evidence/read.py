@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tiltc.evidence.attention import AttentionProbe, read_probe
 from tiltc.evidence.layout import ContrastManifest, Manifest
 from tiltc.evidence.likelihood import read_scores
 from tiltc.evidence.token_scores import TokenScores, token_scores
@@ -148,6 +149,10 @@ class Evidence:
     def tokens(self, key: str) -> TokenScores | None:
         """Figures of every response token for the tool with this key (`TokenTool.key`), None if it was not harvested."""
         return token_scores(self.folder, key, [pin.name for pin in self.manifest.shards])
+
+    def attention(self, key: str) -> AttentionProbe | None:
+        """The attention probe that was fitted by the recipe with this key, None if it was not harvested."""
+        return read_probe(self.folder, key)
 
     def likelihood(self, key: str) -> np.ndarray | None:
         """(N, 2) float64, chosen and rejected: what an instruction (`prompt_key`) or a vector (`steer_key`) adds to the

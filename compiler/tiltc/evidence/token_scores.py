@@ -2,10 +2,10 @@
 
     tokens/<key>/tool.json                          `TokenPin`: the tool, and the evidence that it read
     tokens/<key>/00000/{side}.indptr.npy  int64   (n + 1)   tokens before each of the shard's rows, side chosen | rejected
-    tokens/<key>/00000/{side}.values.npy  float16 (T, k)    k figures a token: activations of features, or one projection
+    tokens/<key>/00000/{side}.values.npy  float16 (T, k)    k figures a token: activations of features, or one projection or logit
     tokens/<key>/00000/shard.json                   `ShardPin`
 
-Shards are those of the evidence. Rows that are not read have no tokens; a sink has 0 activation and a projection of -inf.
+Shards are those of the evidence. Rows that are not read have no tokens; a sink has 0 activation, and a projection or logit of -inf.
 """
 
 from __future__ import annotations
@@ -53,12 +53,32 @@ class TokenTool(BaseModel):
         return len(self.features) or 1
 
 
+class AttentionTool(BaseModel):
+    """The logit of an attention probe on every token: the key of its recipe, and the sha256 of its file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        return sha256_text(canonical_json(self))[:24]
+
+    @property
+    def width(self) -> int:
+        return 1
+
+
+Tool = TokenTool | AttentionTool
+
+
 class TokenPin(BaseModel):
     """What was read off which evidence: `of` is the digest of its manifest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tool: TokenTool
+    tool: Tool
     of: str
 
 

@@ -13,6 +13,7 @@ from tiltc.diagnostics import Diagnostics, Span
 from tiltc.groups import group_score
 from tiltc.plan import Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
+from tiltc.resolve.attention import probe_recipe
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
@@ -31,15 +32,15 @@ from tiltc.resolve.report import (
 from tiltc.resolve.tools import (
     VECTORS,
     Readings,
-    VectorTool,
+    attention_reader,
     group_readings,
     vector_of,
+    vector_reader,
     vector_readings,
-    vector_tool,
 )
 from tiltc.resolve.world import World, discovered_groups, gap, read_world
 from tiltc.resolved import Masking, Measured, ResolvedSignal, ResolvedSpec
-from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress
+from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress, VectorTool
 from tiltc.stats import mean_effect
 
 if TYPE_CHECKING:
@@ -138,30 +139,39 @@ def _measure(
         report_unresolved(spec_file, name, fitted, at, found)
         return None
     report_silent(name, fitted, at, found)
-    if readout in VECTORS:
-        return _projected(world, definition, readout, fitted, at, found)
+    if readout in VECTORS or readout == "attention":
+        return _read_by_token(world, definition, readout, fitted, at, found)
     return measured(world, definition, role, readout, fitted)
 
 
-def _projected(
-    world: World, definition: Definition, readout: VectorTool, fitted: Fitted, at: Span, found: Diagnostics
+def _read_by_token(
+    world: World,
+    definition: Definition,
+    readout: VectorTool | Literal["attention"],
+    fitted: Fitted,
+    at: Span,
+    found: Diagnostics,
 ) -> Measured | None:
-    """A concept that is read by a vector: of every token, in the second pass of harvest."""
-    values = vector_of(world, definition, readout)
-    if values is None:
+    """A concept that is read by a vector or attention probe: off every token, in the second pass of harvest."""
+    if readout == "attention":
+        recipe = probe_recipe(world, definition)
+        possible, reader = recipe is not None, None if recipe is None else attention_reader(world, recipe)
+    else:
+        reader = vector_reader(world, definition, readout)
+        possible = reader is not None
+    if not possible:
         report_no_vector(definition.name, readout, at, found)
         return None
-    unit = vector_tool(values).vector
-    readings = vector_readings(world, unit)
+    readings = None if reader is None else vector_readings(world, reader.tool)
     if readings is None:
         report_unread(definition.name, at, found)
         return None
-    return measured(world, definition, "declared", readout, fitted, readings, unit)
+    return measured(world, definition, "declared", readout, fitted, readings, reader)
 
 
 def _readout(concept: Concept, asked: Readout | None, fitted: Fitted) -> Readout | None:
     """Which readout a concept gets: what was asked for, the SAE group where it detects, nothing otherwise."""
-    if asked in VECTORS:
+    if asked in VECTORS or asked == "attention":
         return asked
     if concept.surface == "length" or asked == "detector":
         return "detector" if detectors.has_detector(concept) else None
@@ -269,8 +279,8 @@ def _masking(
 def _readings(world: World, concept: Measured) -> Readings | None:
     """A concept token by token, through the readout that it has; None for detectors and what was not read."""
     plan = concept.plan
-    if plan.projection is not None and concept.vector is not None:
-        return vector_readings(world, concept.vector)
+    if concept.reader is not None:
+        return vector_readings(world, concept.reader.tool)
     return group_readings(world, plan.group) if plan.readout == "sae" and plan.group is not None else None
 
 

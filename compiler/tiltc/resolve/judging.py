@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc import detectors
-from tiltc.fit import rounded
+from tiltc.fit import measure_scores, rounded
 from tiltc.groups import group_score
 from tiltc.plan import Detection, PlanConcept, Preference, Projection, Status
 from tiltc.resolve.fitting import Fitted
 from tiltc.resolve.world import World, detector_scores, gap
 from tiltc.resolved import Measured
 from tiltc.spec import Readout
-from tiltc.stats import auroc, benjamini_hochberg, length_controlled_effect, mean_effect
+from tiltc.stats import benjamini_hochberg, length_controlled_effect, mean_effect
 
 if TYPE_CHECKING:
     from tiltc.parse import Definition
-    from tiltc.resolve.tools import VectorReadings
+    from tiltc.resolve.tools import TokenReader, VectorReadings
 
 Array = npt.NDArray[np.float64]
 
@@ -37,9 +37,9 @@ def measured(
     readout: Readout,
     fitted: Fitted,
     readings: VectorReadings | None = None,
-    vector: tuple[float, ...] | None = None,
+    reader: TokenReader | None = None,
 ) -> Measured:
-    """A concept with its evidence. `readings` are those of its unit `vector`, where it is read by one."""
+    """A concept with its evidence. `readings` are those of its `reader`, where it has one."""
     concept = definition.concept
     raw = detector_scores(world, definition) if detectors.has_detector(concept) else None
     mean, sd = _moments(raw, world)
@@ -58,28 +58,32 @@ def measured(
         readout=readout,
         group=fitted.group,
         projection=None
-        if readings is None
-        else Projection(key=f"{definition.name}.{readout}", mean=readings.mean, sd=readings.sd),
+        if readings is None or reader is None
+        else Projection(
+            key=f"{definition.name}.{readout}", objective=reader.objective, mean=readings.mean, sd=readings.sd
+        ),
         detector_mean=mean,
         detector_sd=sd,
-        detection=fitted.detection if readings is None else _as_read(world, fitted, readout, scores, raw),
+        detection=fitted.detection if reader is None else _as_read(world, fitted, readout, reader, scores, raw),
         preference=_preference(gap(world, scores), world, rates),
         contrast=_contrast_digest(definition),
     )
-    return Measured(plan, gap(world, scores), vector=vector)
+    return Measured(plan, gap(world, scores), reader=reader)
 
 
-def _as_read(world: World, fitted: Fitted, readout: Readout, scores: Array, raw: Array | None) -> tuple[Detection, ...]:
-    """The vector's held-out AUROC as it is used, by the largest projection and not that of the mean, where the data has
-    labels."""
+def _as_read(
+    world: World, fitted: Fitted, readout: Readout, reader: TokenReader, scores: Array, raw: Array | None
+) -> tuple[Detection, ...]:
+    """All tools' held-out AUROC; that of the one in use as it is used, by the largest token and not by the mean, where the
+    data has labels."""
+    mine = reader.detection
     both, half = world.both, np.concatenate([world.pairs.half, world.pairs.half])
     held = both & ~half
     label = raw[held] > 0 if raw is not None else np.zeros(0, dtype=bool)
-    if not label.any() or label.all():
-        return fitted.detection
-    n, m = int(label.sum()), int((~label).sum())
-    mine = Detection(tool=readout, auroc=rounded(auroc(scores[held], label)), positives=n, negatives=m)  # type: ignore[arg-type]
-    return tuple(mine if d.tool == readout else d for d in fitted.detection)
+    if label.any() and not label.all():
+        assert readout != "detector", "it reads no tokens"
+        mine = measure_scores(readout, scores[held], label)
+    return tuple({d.tool: d for d in (*fitted.detection, *([mine] if mine else []))}.values())
 
 
 def _moments(raw: Array | None, world: World) -> tuple[float, float]:

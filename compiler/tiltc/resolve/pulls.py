@@ -11,10 +11,10 @@ from tiltc.derived import Derived
 from tiltc.detectors import PatternTimeout
 from tiltc.evidence import Instructed, Request, Steered
 from tiltc.hook import hook_layer
-from tiltc.resolve.tools import vector_of
+from tiltc.resolve.tools import VECTORS, vector_of
 from tiltc.resolve.world import World, read_world
 from tiltc.resolved import Pull
-from tiltc.spec import Amplify, Keep, Signal
+from tiltc.spec import Amplify, Keep, Signal, VectorTool
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -70,12 +70,20 @@ def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | N
     return Pull(*numbers, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
 
 
+def steering_tool(ask: Signal) -> VectorTool:
+    """The vector that a signal steers by: the one that it is read by, or else the direction."""
+    return ask.readout if ask.readout in VECTORS else "direction"
+
+
 def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:
     if getattr(ask, "with_", "") == "inoculate":
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
+    if ask.readout == "attention":
+        # linting refuses it: see `check.steering`
+        return []
     try:
         direction = vector_of(world, definition, "direction")
-        vector = vector_of(world, definition, "probe") if ask.readout == "probe" else direction
+        vector = vector_of(world, definition, steering_tool(ask))
     except PatternTimeout:
         # compiling refuses the pattern, with its place
         return []

@@ -49,9 +49,14 @@ def report_unread(name: str, at: Span, found: Diagnostics) -> None:
     found.add("T213", at, text, helps=["run `tiltc harvest` on this spec again"])
 
 
+#: readouts whose names say too little of what they are
+TOOL_NAMES = {"probe-pairwise": "pairwise probe", "attention": "attention probe"}
+
+
 def report_no_vector(name: str, tool: str, at: Span, found: Diagnostics) -> None:
     notes = ["at least 10 texts with and 10 without are needed in each half, in the data or in a contrast set"]
-    found.add("T214", at, f"no {tool} can be fitted for `{name}`", notes=notes, helps=["leave `readout` out"])
+    text = f"no {TOOL_NAMES.get(tool, tool)} can be fitted for `{name}`"
+    found.add("T214", at, text, notes=notes, helps=["leave `readout` out"])
 
 
 def report_no_layer(name: str, at: Span, found: Diagnostics) -> None:
