@@ -18,6 +18,7 @@ from tiltc.evidence.layout import (
 from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.sampled import Answer, Recipe, SampledManifest, recipe_of
 from tiltc.evidence.token_scores import SIDES, TokenPin, TokenScores, TokenTool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
@@ -28,6 +29,7 @@ __all__ = [
     "ROW_SCHEMA",
     "SIDES",
     "SPANS",
+    "Answer",
     "ContrastManifest",
     "ContrastSet",
     "Evidence",
@@ -35,8 +37,10 @@ __all__ = [
     "Instructed",
     "LikelihoodManifest",
     "Manifest",
+    "Recipe",
     "Reconstruction",
     "Request",
+    "SampledManifest",
     "Shard",
     "ShardPin",
     "Steered",
@@ -53,6 +57,7 @@ __all__ = [
     "open_evidence",
     "prompt_key",
     "read_examples",
+    "recipe_of",
     "steer_key",
     "token_scores",
     "weights_digest",

@@ -14,7 +14,7 @@ from tiltc.detectors import PatternTimeout
 from tiltc.evidence import TokenScores, TokenTool
 from tiltc.fit import vector
 from tiltc.plan import Group
-from tiltc.resolve.fitting import fit_definition, labelled
+from tiltc.resolve.fitting import contrast_of, fit_definition, labelled
 from tiltc.resolve.world import World, read_world
 from tiltc.spec import Keep, Readout
 
@@ -44,10 +44,9 @@ def vector_of(world: World, definition: Definition, tool: VectorTool) -> tuple[f
         return _Vector(values=tuple(float(f"{v:.6g}") for v in vector(texts.thinned(), tool)))
 
     key = [tool, definition.concept.meaning]
-    if definition.concept.kind == "examples":
-        from tiltc.evidence import contrast_digest
-
-        key.append(contrast_digest(definition))
+    contrast = contrast_of(world, definition)
+    if contrast is not None:
+        key.append(contrast)
     return world.derived.model(key, _Vector, make).values
 
 
@@ -147,7 +146,7 @@ def _tool(world: World, definition: Definition, readout: Readout | None, masking
     if readout == "direction" or readout == "probe":
         values = vector_of(world, definition, readout)
         return None if values is None else vector_tool(values)
-    if not masking or readout == "detector" or definition.concept.kind in ("contrast", "label"):
+    if not masking or readout == "detector" or definition.concept.kind == "label":
         return None
     fitted = fit_definition(world, definition)
     return None if fitted is None or fitted.group is None else group_tool(fitted.group)
