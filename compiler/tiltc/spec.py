@@ -47,7 +47,8 @@ Surface = Literal[
 
 
 def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    # JSON gives lists, which strict models take for tuples only where no validator of ours comes first
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 #: One text, or a list of them.
