@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from benchmarks.kill_resume_harvest import only_own
@@ -23,10 +24,12 @@ from tiltc.evidence import Evidence, Manifest, SampledManifest, examples_digest,
 from tiltc.evidence.sampled import ANSWERS, Answer, kept_examples, read_answers
 from tiltc.parse import SpecFile, parse
 from tiltc.planfile import read_plan
-from tiltc_runtime import inputs, rollouts
+from tiltc.questions import BUILTIN_QUESTIONS
+from tiltc_runtime import inputs, prompts, rollouts
 from tiltc_runtime.harvest import harvest
 from tiltc_runtime.prompts import under_system
 
+ROOT = Path(__file__).parents[2]
 QUESTIONS = [f"Question {i} of the garden?" for i in range(24)]
 SPEC = """\
 tiltc: 1
@@ -201,6 +204,8 @@ def test_contents_count_and_not_names(made: Path, tmp_path: Path) -> None:
     (world / "questions.jsonl").write_text('{"prompt": "Another?"}\n', encoding="utf-8")
     questions = spec(world, setting("kept_by", "the")).library["kind"]
     assert len({before, recipe_of(detector).key, recipe_of(questions).key}) == 3
+    plans = [spec(made, setting("kept_by", "the"), f"concepts.the.words={words}").digest for words in ("[a]", "[b]")]
+    assert plans[0] != plans[1]
 
 
 def test_a_changed_prompt_samples_only_its_own(made: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,14 +248,30 @@ def test_templates_without_a_system_turn() -> None:
     assert len(under_system(tokenizer, "Be kind.", "Why?").messages) == 2
 
 
+def test_builtin_questions_are_those_of_the_runtime() -> None:
+    """The names that lint takes are those of the runtime's sets, and the documentation counts the default right."""
+    assert tuple(f"builtin:{name}" for name in prompts.BUILTIN) == BUILTIN_QUESTIONS
+    general, _ = prompts.read_prompts("builtin:general")
+    assert f"{len(general or ())} everyday questions" in (ROOT / "docs" / "concepts.md").read_text("utf-8")
+
+
 def test_changed_answers_are_seen(made: Path, tmp_path: Path) -> None:
     """Evidence whose answers were edited does not open."""
     folder = done(made, tmp_path)
     file = next(folder.glob(f"sampled/*/{ANSWERS}"))
-    file.write_text(file.read_text("utf-8").replace('"label": 1', '"label": 0', 1), encoding="utf-8")
+    written = file.read_text("utf-8")
+    file.write_text(written.replace('"label": 1', '"label": 0', 1), encoding="utf-8")
+    assert not_opened(folder) == ["T504"]
+    file.write_text(written, encoding="utf-8")
+    file.parent.rename(file.parent.with_name("0" * 64))
+    assert not_opened(folder) == ["T504"]
+
+
+def not_opened(folder: Path) -> list[str]:
+    """Why evidence does not open."""
     evidence, found = open_evidence(folder)
     assert evidence is None
-    assert [d.code for d in found] == ["T504"]
+    return [d.code for d in found]
 
 
 # filters
@@ -463,3 +484,22 @@ def test_from_spec_to_plan(made: Path, first: Path, tmp_path: Path, how: str) ->
     code, text = run("compile", str(path), "-o", str(plan), "--set", setting("positive", "Be nice."), *flags)
     assert code == 1
     assert "T209" in text
+
+
+def test_the_direction_is_the_difference_of_means(made: Path, first: Path) -> None:
+    """What steers and reads is the mean residual of positive answers minus that of negative ones, on half of the questions."""
+    from tiltc.derived import Derived
+    from tiltc.resolve.fitting import labelled
+    from tiltc.resolve.tools import vector_of
+    from tiltc.resolve.world import read_world
+
+    manifest, _ = sampled(first, made)
+    world, definition = read_world(opened(first), Derived(None)), spec(made).library["kind"]
+    contrast, texts = world.evidence.contrast(manifest.contrast), labelled(world, definition)
+    assert contrast is not None
+    assert texts is not None
+    pairs = np.array(contrast.table.column("pair").to_pylist())
+    assert set(pairs[texts.half]).isdisjoint(pairs[~texts.half])
+    assert len(set(pairs[texts.half])) == len(QUESTIONS) // 2
+    means = [contrast.residuals()[texts.half & (contrast.labels == side)].mean(0) for side in (0, 1)]
+    np.testing.assert_allclose(vector_of(world, definition, "direction"), means[1] - means[0], rtol=1e-4, atol=1e-5)

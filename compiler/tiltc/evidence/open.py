@@ -43,8 +43,8 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
     if verify:
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
-        _check_sets(folder, "contrast", ContrastManifest, found)
-        _check_sets(folder, SAMPLED, SampledManifest, found)
+        _check_sets(evidence, "contrast", ContrastManifest, found)
+        _check_sets(evidence, SAMPLED, SampledManifest, found)
         _check_tokens(evidence, found)
     return (None if found.failed else evidence), found
 
@@ -104,9 +104,9 @@ def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics) -> No
 
 
 def _check_sets(
-    folder: Path, kind: str, model: type[ContrastManifest] | type[SampledManifest], found: Diagnostics
+    evidence: Evidence, kind: str, model: type[ContrastManifest] | type[SampledManifest], found: Diagnostics
 ) -> None:
-    for file in sorted(folder.glob(f"{kind}/*/manifest.json")):
+    for file in sorted(evidence.folder.glob(f"{kind}/*/manifest.json")):
         try:
             manifest = model.model_validate_json(file.read_bytes())
         except ValidationError as error:
@@ -114,11 +114,15 @@ def _check_sets(
             continue
         if digest(manifest) != manifest.digest:
             _damaged(f"{kind}/{file.parent.name}/manifest.json was changed", found)
-        if isinstance(manifest, SampledManifest) and manifest.recipe.key != file.parent.name:
-            _damaged(f"{kind}/{file.parent.name} was sampled for another definition", found)
+        if isinstance(manifest, SampledManifest) and _foreign(manifest, evidence.manifest, file.parent.name):
+            _damaged(f"{kind}/{file.parent.name} belongs to other evidence", found)
         _check_files(file.parent, manifest.files, found)
         if not found.failed:
             _check_hashes(file.parent, manifest.files, found)
+
+
+def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
+    return (sampled.recipe.key, sampled.model, sampled.template) != (name, of.model.digest, of.template)
 
 
 def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
