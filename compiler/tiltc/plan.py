@@ -173,7 +173,7 @@ class PlanConcept(Frozen):
     detector_sd: float = 1.0
     detection: tuple[Detection, ...] = ()
     preference: Preference | None = None
-    #: digest of the contrast set for `examples` concepts
+    #: digest of the contrast set for `examples` and `contrast` concepts
     contrast: str | None = None
 
 

@@ -46,12 +46,41 @@ Surface = Literal[
 ]  # fmt: skip
 
 
-class Contrast(Closed):
-    """Two system prompts to roll out: the persona-vector recipe."""
+def _listed(value: Any) -> Any:
+    # JSON gives lists, which strict models take for tuples only where no validator of ours comes first
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
-    positive: str = Field(min_length=1)
-    negative: str = Field(min_length=1)
-    questions: str | None = None
+
+#: One text, or a list of them.
+Texts = Annotated[
+    tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...]), Field(min_length=1)
+]
+
+
+class Judge(Closed):
+    """A model behind an OpenAI-compatible endpoint that says from 0 to 100 how much an answer shows a concept."""
+
+    model: str
+    endpoint: str | None = Field(default=None, description="by default what the environment has in TILTC_JUDGE")
+    rubric: str | None = Field(default=None, description="what is judged; by default the concept's `about`")
+
+
+class Contrast(Closed):
+    """System prompts that ask for a concept and for its absence: the starting model's answers under both are compared."""
+
+    positive: Texts = Field(description="one system prompt, or several")
+    negative: Texts = Field(description="as many as `positive` has")
+    questions: str = Field(
+        default="builtin:general", description="`builtin:general`, `builtin:safety`, or a JSON lines file of `prompt`"
+    )
+    kept_by: str | None = Field(
+        default=None, description="a concept with a detector: it must find the positive answers and none of the others"
+    )
+    drop_refusals: bool = Field(default=True, description="leave out what `std.safety.refusal` finds")
+    judge: Judge | None = None
+    temperature: Number = Field(default=0.7, ge=0)
+    max_new_tokens: int = Field(default=128, ge=1)
+    seed: int = Field(default=0, ge=0)
 
 
 class Concept(Closed):

@@ -30,13 +30,14 @@ from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.meter import Meter
 from tiltc_runtime.probes import fit_probes
 from tiltc_runtime.refused import Refused, refuse
+from tiltc_runtime.sampled import sampled_sets
 from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
 from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
 
 #: folders whose parts appear whole, from hidden ones that a kill leaves behind
-KEPT = ("shards", "contrast", "attention", "tokens/*", "likelihood", "likelihood/parts/*")
+KEPT = ("shards", "contrast", "attention", "sampled", "tokens/*", "likelihood", "likelihood/parts/*")
 
 
 def harvest(
@@ -60,14 +61,14 @@ def harvest(
         err: where progress goes; None is silent.
 
     Returns:
-        The evidence folder. Findings: T506 to T519.
+        The evidence folder. Findings: T506 to T519, T546, T547.
     """
     found = Diagnostics()
     try:
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
-            did = _complete(inputs, folder, err)
+            did = _complete(inputs, spec_file, folder, err)
             did = _second_pass(inputs, spec_file, folder, cache, every, err) or did
         if not did:
             _say(err, f"nothing to do: {folder} has everything that this spec needs")
@@ -84,19 +85,24 @@ def harvest(
     return None, found
 
 
-def _complete(inputs: Inputs, folder: Path, err: TextIO | None) -> bool:
+def _complete(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | None) -> bool:
     """Write what the folder lacks of shards, manifest and contrast sets. False if it lacked nothing."""
     for leftover in (p for kept in KEPT for p in folder.glob(f"{kept}/.*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
     complete = _whole_evidence(folder)
     if not complete:
         write_text(folder / "request.json", canonical_json(inputs.request))
+    # first: what is refused for want of a judge should not cost a pass over the data
+    sampled, did = sampled_sets(inputs, spec_file, folder, lambda text: _say(err, f"harvest: {text}"))
+    if not complete:
         write_text(folder / "manifest.json", canonical_json(_manifest(inputs, _shards(inputs, folder, err), folder)))
+    # from here on they are contrast sets like any other
+    inputs.contrasts.update(sampled)
+    missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
     for key, examples in sorted(missing.items()):
         _say(err, f"harvest: contrast set {key[:12]}, {len(examples)} texts")
         write_contrast(inputs, folder / "contrast" / key, examples)
-    return bool(missing) or not complete
+    return did or bool(missing) or not complete
 
 
 def _second_pass(

@@ -53,12 +53,12 @@ class Inputs:
         """Read everything that is cheap to read. Raises Refused, with findings at their places in the spec."""
         spec, folder = spec_file.spec, spec_file.folder
         contrasts = contrast_sets(spec_file)
-        with _at(spec_file.at(("data",))):
+        with placed(spec_file.at(("data",))):
             data = load_pairs(spec.data, folder)
-        with _at(spec_file.at(("model",))):
+        with placed(spec_file.at(("model",))):
             place = model_folder(spec.model, folder)
             pin, tokenizer = model_pin(spec.model, place), load_tokenizer(place)
-        with _at(spec_file.at(("sae",))):
+        with placed(spec_file.at(("sae",))):
             sae = load_sae(spec.sae, device=device, folder=folder)
             # the name of a local folder says nothing about what is in it
             if misfits := check_fits(sae, pin, not isinstance(spec.model, str) or spec.model.startswith("builtin:")):
@@ -137,7 +137,7 @@ def contrast_sets(spec_file: SpecFile) -> dict[str, list[Example]]:
 
 
 @contextmanager
-def _at(span: Span) -> Generator[None, None, None]:
+def placed(span: Span | None) -> Generator[None, None, None]:
     """Findings that have no place of their own get this one."""
     try:
         yield

@@ -48,6 +48,24 @@ def read_prompts(name: str) -> tuple[tuple[Prompt, ...] | None, Diagnostics]:
     return prompts, found
 
 
+def under_system(tokenizer: Any, system: str, question: str) -> Prompt:
+    """A question under a system prompt, which opens the user's turn where the chat template has no place for it."""
+    turns = ({"role": "system", "content": system}, {"role": "user", "content": question})
+    if _takes_system(tokenizer, turns):
+        return Prompt(turns)
+    return Prompt(({"role": "user", "content": f"{system}\n\n{question}"},))
+
+
+def _takes_system(tokenizer: Any, turns: tuple[Message, ...]) -> bool:
+    if not tokenizer.chat_template:
+        return True
+    try:
+        return turns[0]["content"].strip() in tokenizer.apply_chat_template(list(turns), tokenize=False)
+    except Exception:
+        # templates raise what they like on a turn that they do not know
+        return False
+
+
 def schedule(prompts: int, rollouts: int) -> list[tuple[int, int]]:
     """(prompt, sample) of each rollout: every prompt once, then every prompt a second time, and so on."""
     return [(k % prompts, k // prompts) for k in range(rollouts)]

@@ -55,6 +55,9 @@ class SyntheticEvidence:
     def contrast(self, key: str) -> Any:
         return None
 
+    def sampled(self, key: str) -> Any:
+        return None
+
 
 def evidence(
     pairs: int = 600,

@@ -282,4 +282,32 @@ Example:
 
 What to do: repair the lines named.""",
     ),
+    _error(
+        "T546",
+        "judge out of reach",
+        """\
+A `contrast:` names a judge, a language model that scores the answers, and it can't be asked: no endpoint is named, there
+is no answer in a minute, the answer is an error, or the first answers have no score in them. What a judge keeps defines
+the concept, so a harvest does not go on without it. Answers and scores that came are kept.
+
+Example:
+
+    error[T546]: judge out of reach: http://127.0.0.1:8000/v1: Connection refused
+
+What to do: check the endpoint (`judge.endpoint` in the spec, or TILTC_JUDGE), the model's name and the key in
+TILTC_JUDGE_KEY, and harvest again; or remove `judge:`. The endpoint must speak OpenAI's `/chat/completions`.""",
+    ),
+    _error(
+        "T547",
+        "contrast that can't be sampled",
+        """\
+The starting model's answers can't be made into a contrast set: the file of questions can't be read or is not JSON lines
+with a `prompt` in each, no answer of one side has any text, or the detector that it is kept by does not get done.
+
+Example:
+
+    error[T547]: contrast that can't be sampled: questions.jsonl:4: not a JSON object with a text under "prompt"
+
+What to do: repair the lines named. A model that gives no text may not be a chat model, or may have another template.""",
+    ),
 )

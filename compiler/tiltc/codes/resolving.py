@@ -50,9 +50,9 @@ What to do: read the concept by its own detector (`readout: detector`), use a la
         Severity.ERROR,
         """The concept's kind of definition is part of the language, but this version can't turn it into evidence.
 
-Example: `contrast:` needs rollouts under two system prompts; `label:` needs feature labels, which the SAE doesn't have.
+Example: `label:` needs feature labels, which the SAE doesn't have.
 
-What to do: define the concept by `pattern`, `words`, `surface` or `examples`.""",
+What to do: define the concept by `pattern`, `words`, `surface`, `examples` or `contrast`.""",
     ),
     Code(
         "T206",
@@ -110,11 +110,13 @@ What to do: remove the ids that are of no use, or check that they were pinned fo
         "T209",
         "contrast set not harvested",
         Severity.ERROR,
-        """The evidence was harvested before this contrast set existed, or the file changed since.
+        """The evidence was harvested before this contrast set existed, or the definition changed since: the file of
+`examples:`, or a system prompt, the questions, a setting, the judge or the filter of a `contrast:`.
 
 Example: a row was added to `playful.jsonl` after `tiltc harvest`.
 
-What to do: run `tiltc harvest SPEC` again; only the contrast set is read, the pairs are not.""",
+What to do: run `tiltc harvest SPEC` again; only the contrast set is read, the pairs are not. Answers under system prompts
+that did not change are not sampled again.""",
     ),
     Code(
         "T212",

@@ -559,6 +559,37 @@ Example:
 What to do: write `reads: prompt` for a `p-` cluster, which makes it a gate, and leave `reads` out for the others.""",
     ),
     Code(
+        "T145",
+        "unusable contrast",
+        ERROR,
+        """\
+A `contrast:` compares the starting model's answers under system prompts that ask for a concept with those under
+prompts that ask for its absence. It can show nothing where the two sides say the same, or are not of the same number.
+`kept_by:` must name a concept that reads responses and has a detector: `pattern`, `words` or `surface`.
+
+Example:
+
+    concepts:
+      playful: {about: Light and teasing., contrast: {positive: Be playful., negative: Be playful.}}
+
+What to do: write as many negative prompts as positive ones, each the opposite of its counterpart.""",
+    ),
+    Code(
+        "T146",
+        "missing questions",
+        ERROR,
+        """\
+The file of questions that a `contrast:` asks under both system prompts is not there, or no set of questions that comes
+with tiltc has this name. A path is relative to the file with the definition.
+
+Example:
+
+    concepts:
+      playful: {about: Light., contrast: {positive: Be playful., negative: Be earnest., questions: builtin:genral}}
+
+What to do: write `builtin:general`, `builtin:safety`, or the path of a JSON lines file with a `prompt` in each line.""",
+    ),
+    Code(
         "T150",
         "unpinned revision",
         WARNING,

@@ -19,6 +19,7 @@ from tiltc.evidence.layout import (
 from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.sampled import Answer, Recipe, SampledManifest, recipe_of
 from tiltc.evidence.token_scores import SIDES, AttentionTool, TokenPin, TokenScores, TokenTool, Tool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
 
@@ -29,6 +30,7 @@ __all__ = [
     "ROW_SCHEMA",
     "SIDES",
     "SPANS",
+    "Answer",
     "AttentionProbe",
     "AttentionTool",
     "ContrastManifest",
@@ -41,8 +43,10 @@ __all__ = [
     "Manifest",
     "ProbePin",
     "ProbeRecipe",
+    "Recipe",
     "Reconstruction",
     "Request",
+    "SampledManifest",
     "Shard",
     "ShardPin",
     "Steered",
@@ -61,6 +65,7 @@ __all__ = [
     "prompt_key",
     "read_examples",
     "read_probe",
+    "recipe_of",
     "steer_key",
     "token_scores",
     "weights_digest",

@@ -13,6 +13,7 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     shards/00000/reconstruction.json  sums over a sample of the shard's response tokens, see `Reconstruction`
     shards/00000/shard.json       `ShardPin`: written with the shard, so that a resumed harvest knows it is whole
     contrast/<digest>/            the same for a contrast set: manifest.json, rows.parquet, response.*.npy, residual.npy
+    sampled/<key>/                answers.jsonl and manifest.json: what a `contrast` concept's set was made of, see `sampled.py`
     likelihood/<key>/             scores.parquet (`LIKELIHOOD_SCHEMA`) and manifest.json (`LikelihoodManifest`), see below
     likelihood/parts/<key>/       the shards of such a pass until it is done
     attention/<key>/              probes that were fitted on single tokens, see `tiltc.evidence.attention`

@@ -14,6 +14,8 @@ from tiltc.evidence.attention import FOLDER, PIN, ProbePin
 from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
 from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
+from tiltc.evidence.sampled import FOLDER as SAMPLED
+from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenPin
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
@@ -42,7 +44,8 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
     if verify:
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
-        _check_contrasts(folder, found)
+        _check_sets(evidence, "contrast", ContrastManifest, found)
+        _check_sets(evidence, SAMPLED, SampledManifest, found)
         _check_tokens(evidence, found)
         _check_probes(evidence, found)
     return (None if found.failed else evidence), found
@@ -102,18 +105,26 @@ def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics) -> No
             _damaged(f"{folder.parent.name}/{folder.name}/{name} is not the file that was written", found)
 
 
-def _check_contrasts(folder: Path, found: Diagnostics) -> None:
-    for file in sorted(folder.glob("contrast/*/manifest.json")):
+def _check_sets(
+    evidence: Evidence, kind: str, model: type[ContrastManifest] | type[SampledManifest], found: Diagnostics
+) -> None:
+    for file in sorted(evidence.folder.glob(f"{kind}/*/manifest.json")):
         try:
-            manifest = ContrastManifest.model_validate_json(file.read_bytes())
+            manifest = model.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            _damaged(f"contrast/{file.parent.name}/manifest.json is not a manifest: {_first(error)}", found)
+            _damaged(f"{kind}/{file.parent.name}/manifest.json is not a manifest: {_first(error)}", found)
             continue
         if digest(manifest) != manifest.digest:
-            _damaged(f"contrast/{file.parent.name}/manifest.json was changed", found)
+            _damaged(f"{kind}/{file.parent.name}/manifest.json was changed", found)
+        if isinstance(manifest, SampledManifest) and _foreign(manifest, evidence.manifest, file.parent.name):
+            _damaged(f"{kind}/{file.parent.name} belongs to other evidence", found)
         _check_files(file.parent, manifest.files, found)
         if not found.failed:
             _check_hashes(file.parent, manifest.files, found)
+
+
+def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
+    return (sampled.recipe.key, sampled.model, sampled.template) != (name, of.model.digest, of.template)
 
 
 def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from tiltc.evidence.attention import AttentionProbe, read_probe
 from tiltc.evidence.layout import ContrastManifest, Manifest
 from tiltc.evidence.likelihood import read_scores
+from tiltc.evidence.sampled import FOLDER as SAMPLED
+from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenScores, token_scores
 
 if TYPE_CHECKING:
@@ -145,6 +147,11 @@ class Evidence:
             return None
         manifest = ContrastManifest.model_validate_json(file.read_bytes())
         return ContrastSet(folder, manifest, self.manifest.sae.features)
+
+    def sampled(self, key: str) -> SampledManifest | None:
+        """What is known of the contrast set that a recipe (`Recipe.key`) gave, None if it was not harvested."""
+        file = self.folder / SAMPLED / key / "manifest.json"
+        return SampledManifest.model_validate_json(file.read_bytes()) if file.is_file() else None
 
     def tokens(self, key: str) -> TokenScores | None:
         """Figures of every response token for the tool with this key (`TokenTool.key`), None if it was not harvested."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.parse.document import MOST, Document
-from tiltc.parse.library import Library
+from tiltc.parse.library import Library, with_keepers
 from tiltc.parse.overrides import apply_overrides
 from tiltc.parse.rules import RULES
 from tiltc.parse.specfile import Definition, SpecFile
@@ -42,7 +42,8 @@ def parse(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SpecFile | N
     library.add(document, spec)
     if found.failed:
         return None, found
-    spec_file = SpecFile(str(path), spec, library.definitions, library.sources, applied, document.overridden)
+    definitions = with_keepers(library.definitions)
+    spec_file = SpecFile(str(path), spec, definitions, library.sources, applied, document.overridden)
     for rule in RULES:
         found.extend(islice(rule(spec_file), MOST))
     return (None if found.failed else spec_file), found

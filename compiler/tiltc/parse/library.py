@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tiltc.diagnostics import Diagnostics, Label, Span
@@ -15,7 +15,7 @@ from tiltc.parse.validate import validate_library
 from tiltc.parse.variables import check_variables
 from tiltc.paths import expand, locate
 from tiltc.source import Route, SourceFile, read
-from tiltc.spec import ConceptFile, Spec
+from tiltc.spec import Concept, ConceptFile, Spec
 
 
 @dataclass
@@ -81,6 +81,17 @@ class Library:
     def place(self, definition: Definition) -> Span | None:
         source = self.sources.get(definition.file)
         return source.at(definition.route, key=True) if source else None
+
+
+def with_keepers(definitions: dict[str, Definition]) -> dict[str, Definition]:
+    """Every definition, with the concept that its contrast is kept by where it names a known one."""
+    return {name: replace(d, kept_by=_keeper(d, definitions)) if d.own else d for name, d in definitions.items()}
+
+
+def _keeper(definition: Definition, definitions: dict[str, Definition]) -> Concept | None:
+    contrast = definition.concept.contrast
+    named = definitions.get(contrast.kept_by) if contrast and contrast.kept_by else None
+    return named.concept if named else None
 
 
 def _siblings(file: Path) -> list[str]:

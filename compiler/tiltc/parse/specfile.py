@@ -17,13 +17,17 @@ from tiltc.spec import Concept, Spec
 
 @dataclass(frozen=True)
 class Definition:
-    """A concept and where it is defined. `folder` is what its `examples:` path is relative to."""
+    """A concept and where it is defined. `folder` is what its `examples:` path is relative to.
+
+    `kept_by` is the concept that its contrast names under this key.
+    """
 
     name: str
     concept: Concept
     file: str
     folder: Path
     route: Route
+    kept_by: Concept | None = None
 
     @property
     def own(self) -> bool:
@@ -80,14 +84,16 @@ class SpecFile:
                 yield ("signals", index, "when"), signal.when
 
     def reached(self) -> dict[str, Definition]:
-        """The definitions the signals depend on: what they name, and its parents."""
+        """The definitions the signals depend on: what they name, its parents, and what its contrast is kept by."""
         reached: dict[str, Definition] = {}
         waiting = [name for _, name in self.named()]
         while waiting:
             name = waiting.pop()
             if name not in reached and name in self.library:
                 reached[name] = self.library[name]
-                waiting.extend(reached[name].concept.parents)
+                concept = reached[name].concept
+                waiting.extend(concept.parents)
+                waiting.extend([concept.contrast.kept_by] if concept.contrast and concept.contrast.kept_by else [])
         return reached
 
     @cached_property

@@ -199,6 +199,7 @@ def _advice(model: type[BaseModel], document: Document, route: Route, error: Err
 _SHAPES = {
     **dict.fromkeys(("drop", "effective_sample", "warmup", "within", "to"), "write a share, such as `5%` or `0.05`"),
     "words": "write a list: `[certainly, of course]`",
+    **dict.fromkeys(("positive", "negative"), "write a system prompt, or a list of them"),
     "extends": "write a list: `[./team-concepts.yaml]`",
     "data": "write `builtin:planted`, a file name, `{file: ...}` or `{hub: ..., revision: ...}`",
     "model": "write `builtin:smollm2-135m-instruct`, a folder, or `{hub: ..., revision: ...}`",

@@ -11,7 +11,7 @@ from tiltc.paths import VARIABLE, unset_variables
 from tiltc.source import Route
 
 #: Keys whose text is for people or is searched for as it is.
-_FREE = {"about", "because", "meta", "words", "label", "positive", "negative"}
+_FREE = {"about", "because", "meta", "words", "label", "positive", "negative", "rubric"}
 
 
 def check_variables(document: Document, found: Diagnostics) -> None:

@@ -108,13 +108,9 @@ def _measure(
     definition = spec_file.library[name]
     concept = definition.concept
     at = spec_file.at(route)
-    if concept.kind in ("contrast", "label"):
-        found.add(
-            "T204",
-            at,
-            f"`{name}` is defined by `{concept.kind}`",
-            helps=["define it by `pattern`, `words`, `surface` or `examples`"],
-        )
+    if concept.kind == "label":
+        helps = ["define it by `pattern`, `words`, `surface`, `examples` or `contrast`"]
+        found.add("T204", at, f"`{name}` is defined by `label`", helps=helps)
         return None
     try:
         fitted = fit_definition(world, definition)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tiltc.detectors import PatternTimeout
 from tiltc.evidence import LabelledText, ProbeRecipe
 from tiltc.fit import FEWEST_EXAMPLES
-from tiltc.resolve.fitting import labelled
+from tiltc.resolve.fitting import contrast_of, labelled
 from tiltc.resolve.world import World, read_world
 
 if TYPE_CHECKING:
@@ -54,10 +54,8 @@ def probe_recipe(world: World, definition: Definition) -> ProbeRecipe | None:
         return None
     label, half = texts.label, texts.half
     width = world.evidence.manifest.sae.width
-    if definition.concept.kind == "examples":
-        from tiltc.evidence import contrast_digest
-
-        source = contrast_digest(definition)
+    source = contrast_of(world, definition)
+    if source is not None:
         contrast = world.evidence.contrast(source)
         assert contrast is not None, "its texts were found above"
         tokens = np.asarray(contrast.table.column("tokens"), dtype=np.int64)

@@ -18,6 +18,9 @@ from tiltc.resolve.world import World, detector_scores
 if TYPE_CHECKING:
     from tiltc.parse import Definition
 
+#: kinds of definition that come with texts of their own, read into a contrast set
+CONTRASTED = ("examples", "contrast")
+
 
 class Fitted(BaseModel):
     """The cached part of a resolved concept: everything that takes long and depends on no other concept."""
@@ -51,14 +54,14 @@ def fit_definition(world: World, definition: Definition) -> Fitted | None:
         return Fitted(
             group=group, detection=(), rival=None, rival_auroc=0.0, positives=0, texts=rows.shape[0], silent=silent
         )
-    if concept.kind == "examples":
+    if concept.kind in CONTRASTED:
         return _fit_examples(world, definition)
     return world.derived.model(["fit", concept.meaning], Fitted, lambda: _fit_labelled(world, definition))
 
 
 def labelled(world: World, definition: Definition) -> Labelled | None:
     """Texts that show a concept and texts that don't: of its contrast set, or of the data. None without either."""
-    if definition.concept.kind == "examples":
+    if definition.concept.kind in CONTRASTED:
         return _contrast_texts(world, definition)
     if definition.concept.kind not in ("pattern", "words", "surface"):
         return None
@@ -87,9 +90,26 @@ def _fit_labelled(world: World, definition: Definition) -> Fitted:
     return _as_fitted(detector, int(texts.label.sum()), len(texts.label))
 
 
-def _fit_examples(world: World, definition: Definition) -> Fitted | None:
-    from tiltc.evidence import contrast_digest
+def contrast_of(world: World, definition: Definition) -> str | None:
+    """The digest of a definition's contrast set: of its examples, or of what was sampled. None without either.
 
+    A sampled set is found by what it follows from, so that one of another definition is no evidence for this one.
+    """
+    from tiltc.evidence import contrast_digest, recipe_of
+
+    if definition.concept.kind == "examples":
+        return contrast_digest(definition)
+    if definition.concept.kind != "contrast":
+        return None
+    try:
+        sampled = world.evidence.sampled(recipe_of(definition).key)
+    except ValueError:
+        # questions that can't be read: `tiltc harvest` says why
+        return None
+    return None if sampled is None else sampled.contrast
+
+
+def _fit_examples(world: World, definition: Definition) -> Fitted | None:
     texts = _contrast_texts(world, definition)
     if texts is None:
         return None
@@ -98,13 +118,12 @@ def _fit_examples(world: World, definition: Definition) -> Fitted | None:
         found = resolve_group(texts, world.responses[world.both]) if texts.enough() else None
         return _as_fitted(found, int(texts.label.sum()), len(texts.label))
 
-    return world.derived.model(["contrast", contrast_digest(definition)], Fitted, make)
+    return world.derived.model(["contrast", contrast_of(world, definition)], Fitted, make)
 
 
 def _contrast_texts(world: World, definition: Definition) -> Labelled | None:
-    from tiltc.evidence import contrast_digest
-
-    contrast = world.evidence.contrast(contrast_digest(definition))
+    digest = contrast_of(world, definition)
+    contrast = world.evidence.contrast(digest) if digest else None
     if contrast is None:
         return None
     pair = [p or str(i) for i, p in enumerate(contrast.table.column("pair").to_pylist())]

@@ -12,7 +12,7 @@ from tiltc import detectors
 from tiltc.fit import measure_scores, rounded
 from tiltc.groups import group_score
 from tiltc.plan import Detection, PlanConcept, Preference, Projection, Status
-from tiltc.resolve.fitting import Fitted
+from tiltc.resolve.fitting import Fitted, contrast_of
 from tiltc.resolve.world import World, detector_scores, gap
 from tiltc.resolved import Measured
 from tiltc.spec import Readout
@@ -66,7 +66,7 @@ def measured(
         detector_sd=sd,
         detection=fitted.detection if reader is None else _as_read(world, fitted, readout, reader, scores, raw),
         preference=_preference(gap(world, scores), world, rates),
-        contrast=_contrast_digest(definition),
+        contrast=contrast_of(world, definition),
     )
     return Measured(plan, gap(world, scores), reader=reader)
 
@@ -110,12 +110,6 @@ def _status(fitted: Fitted, world: World, readout: str) -> Status:
     first, second = (gap(world, group_score(g, world.responses)) for g in (fitted.group, fitted.rival))
     together = float(np.corrcoef(first, second)[0, 1]) if first.any() and second.any() else 0.0
     return "ambiguous" if together < RIVAL_UNRELATED else "resolved"
-
-
-def _contrast_digest(definition: Definition) -> str | None:
-    from tiltc.evidence import contrast_digest
-
-    return contrast_digest(definition) if definition.concept.kind == "examples" else None
 
 
 def _preference(gap: Array, world: World, rates: tuple[float | None, float | None]) -> Preference:

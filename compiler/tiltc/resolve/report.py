@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tiltc import detectors
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.plan import Detection, Interval
-from tiltc.resolve.fitting import Fitted
+from tiltc.resolve.fitting import CONTRASTED, Fitted
 from tiltc.resolved import ResolvedSignal
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, 
     else:
         notes.append("at least 10 with and 10 without are needed in each half of the data")
     near = difflib.get_close_matches(name, [n for n in spec_file.library if n != name], 3, 0.5)
-    helps = ["give the concept a contrast set: `examples: FILE`"] + (
-        [f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else []
-    )
+    own = spec_file.library[name].concept.kind in CONTRASTED
+    helps = [
+        "read it as a vector: `readout: direction`" if own else "give the concept a contrast set: `examples: FILE`"
+    ] + ([f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else [])
     found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
 
 

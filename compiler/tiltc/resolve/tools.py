@@ -15,7 +15,7 @@ from tiltc.evidence import AttentionTool, TokenScores, TokenTool, Tool
 from tiltc.fit import measure_scores, measure_vector, vector
 from tiltc.plan import Detection, Group, Objective
 from tiltc.resolve.attention import probe_recipe
-from tiltc.resolve.fitting import fit_definition, labelled
+from tiltc.resolve.fitting import contrast_of, fit_definition, labelled
 from tiltc.resolve.world import World, read_world
 from tiltc.spec import Keep, Readout, VectorTool
 
@@ -63,10 +63,9 @@ def vector_of(world: World, definition: Definition, tool: VectorTool) -> tuple[f
         return _Vector(values=tuple(float(f"{v:.6g}") for v in vector(texts.thinned(), tool)))
 
     key = [tool, definition.concept.meaning]
-    if definition.concept.kind == "examples":
-        from tiltc.evidence import contrast_digest
-
-        key.append(contrast_digest(definition))
+    contrast = contrast_of(world, definition)
+    if contrast is not None:
+        key.append(contrast)
     return world.derived.model(key, _Vector, make).values
 
 
@@ -193,7 +192,7 @@ def _tool(world: World, definition: Definition, readout: Readout | None, masking
     if readout in VECTORS:
         values = vector_of(world, definition, readout)
         return None if values is None else vector_tool(values)
-    if not masking or readout == "detector" or definition.concept.kind in ("contrast", "label"):
+    if not masking or readout == "detector" or definition.concept.kind == "label":
         return None
     fitted = fit_definition(world, definition)
     return None if fitted is None or fitted.group is None else group_tool(fitted.group)

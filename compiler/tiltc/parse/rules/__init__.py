@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tiltc.diagnostics import Diagnostic
 from tiltc.parse.rules.allows import unknown_allows
+from tiltc.parse.rules.contrasts import missing_questions, unknown_keepers, unusable_contrasts
 from tiltc.parse.rules.definitions import blank_definitions, misread_clusters, missing_examples, odd_names
 from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_parents, wrong_side
 from tiltc.parse.rules.patterns import backtracking_patterns, invalid_patterns
@@ -25,6 +26,9 @@ RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
     odd_names,
     blank_definitions,
     missing_examples,
+    unusable_contrasts,
+    unknown_keepers,
+    missing_questions,
     misread_clusters,
     invalid_patterns,
     backtracking_patterns,

@@ -35,6 +35,11 @@ def blank_definitions(file: SpecFile) -> Iterator[Diagnostic]:
             if feature < 0:
                 text = "feature ids count from 0"
                 yield Diagnostic("T126", Label(file.definition_at(name, "features", index), text))
+        for side in ("positive", "negative") if concept.contrast else ():
+            for index, text in enumerate(getattr(concept.contrast, side)):
+                if not text.strip():
+                    label = Label(file.definition_at(name, "contrast", side, index), "this system prompt is blank")
+                    yield Diagnostic("T126", label)
         if concept.pattern == "":
             yield Diagnostic("T126", Label(file.definition_at(name, "pattern"), "the pattern is empty"))
 
