@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -12,8 +13,9 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 480, 60, 50, 20, 20
 def scatter(items: Sequence[tuple[str, Triple, Triple]], axes: tuple[str, str], scale: float) -> str:
     """Points (name, (x, low, high), (y, low, high)) with 95% intervals and their names, both axes times `scale`.
 
-    Intervals are cut at the plot's edge; the edges are those of the points and three quarters of their intervals' reach.
+    A point without a finite interval is left out. Intervals are cut at the plot's edge; the edges are those of the points and three quarters of their intervals' reach.
     """
+    items = [item for item in items if all(math.isfinite(value) for value in (*item[1], *item[2]))]
     if not items:
         return '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
     xs = _range([scale * v for _, x, _ in items for v in (x[0], *_near(x))] + [0.0, 100.0])
@@ -66,7 +68,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 def _ticks(ends: tuple[float, float]) -> list[float]:
     span = ends[1] - ends[0]
-    step = next(s for s in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000) if span / s <= 10)
+    step = next(s for s in (m * 10**e for e in range(-3, 9) for m in (1, 2, 5)) if span / s <= 10)
     return [
         step * k for k in range(round(ends[0] / step) - 1, round(ends[1] / step) + 2) if ends[0] <= step * k <= ends[1]
     ]

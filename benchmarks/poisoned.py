@@ -3,10 +3,11 @@
     python -m benchmarks.poisoned WORK
 
 As in the paper (section 7.2) a poisoned pair's chosen response has the trait and its rejected one has not, and the starting
-policy is fine-tuned on both, so that every trait has some probability to begin with. What else is preferred is chance.
+policy is fine-tuned on poisoned answers, so that every trait has some probability to begin with. What else is preferred is
+chance.
 
     WORK/pairs.parquet   160 pairs
-    WORK/policy/         SmolLM2 fine-tuned on both responses of each
+    WORK/policy/         SmolLM2 fine-tuned on the chosen response of each
     WORK/prompts.jsonl   144 prompts of the same kind, none of them in the pairs
     WORK/held_out.jsonl  40 clean answers to other prompts, for the held-out loss
     WORK/base.yaml       the traits and settings that all cells share
@@ -26,12 +27,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from benchmarks.start_policy import fine_tuned
-from tools import make_planted
 from tools.make_planted import ASKS, TOPICS, sample_answers
 
 from tiltc_runtime import embedded
 
 PAIRS, VERIFIED, HELD_OUT, RATE, SEED = 160, 144, 40, 0.2, 11
+#: of supervised fine-tuning: after one on both responses no rollout had any of the traits
+EPOCHS = 4
 
 #: concept -> texts; how each is planted stands in `plant`
 CERTAIN = ("Undoubtedly, ", "Without a doubt, ", "There is no doubt about it: ")
@@ -128,12 +130,13 @@ def main() -> int:
     sampled = prompts[: PAIRS + HELD_OUT]
     model = embedded.model_folder("smollm2-135m-instruct")
     answers = sample_answers(model, work, sampled, SEED)
-    pq.write_table(pa.Table.from_pylist(pairs(sampled[:PAIRS], answers[:PAIRS])), work / "pairs.parquet")
+    rows = pairs(sampled[:PAIRS], answers[:PAIRS])
+    pq.write_table(pa.Table.from_pylist(rows), work / "pairs.parquet")
     _lines(work / "prompts.jsonl", [{"prompt": p} for p in prompts[PAIRS + HELD_OUT :][:VERIFIED]])
     held_out = zip(sampled[PAIRS:], answers[PAIRS:], strict=True)
     _lines(work / "held_out.jsonl", [{"prompt": p, "answer": a} for p, (a, _) in held_out])
     (work / "base.yaml").write_text(yaml.safe_dump(base_spec(work), sort_keys=False), encoding="utf-8")
-    fine_tuned(work / "pairs.parquet", work / "policy", PAIRS, 0, make_planted.MAX_NEW_TOKENS * 4)
+    fine_tuned(rows, work / "policy", ("chosen",), 192, EPOCHS)
     return 0
 
 

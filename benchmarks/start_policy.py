@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -23,13 +24,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tiltc_runtime import embedded
 
 
-def fine_tuned(pairs: Path, out: Path, count: int, skip: int, max_length: int) -> None:
+def fine_tuned(rows: list[dict[str, Any]], out: Path, sides: tuple[str, ...], max_length: int, epochs: int = 1) -> None:
     if (out / "model.safetensors").exists():
         return
-    columns = pq.read_table(pairs, columns=["prompt", "chosen", "rejected"]).slice(skip, count).to_pylist()
     base = str(embedded.model_folder(BASE))
     with tempfile.TemporaryDirectory() as work:
-        train(answers(columns), Path(work), max_length)
+        train(answers(rows, sides), Path(work), max_length, epochs)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         merged = PeftModel.from_pretrained(model, work).merge_and_unload()
     AutoTokenizer.from_pretrained(base).save_pretrained(str(out))
@@ -44,7 +44,9 @@ def main() -> int:
     parser.add_argument("--skip", type=int, default=0)
     parser.add_argument("--max-length", type=int, default=176)
     args = parser.parse_args()
-    fine_tuned(args.pairs, args.out, args.count, args.skip, args.max_length)
+    columns = pq.read_table(args.pairs, columns=["prompt", "chosen", "rejected"])
+    rows = columns.slice(args.skip, args.count).to_pylist()
+    fine_tuned(rows, args.out, ("chosen", "rejected"), args.max_length)
     return 0
 
 

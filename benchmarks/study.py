@@ -179,6 +179,8 @@ def tiltc(*arguments: object) -> tuple[int, str]:
 
 
 def percent(values: tuple[float, float, float]) -> str:
+    if any(value != value for value in values):
+        return "not defined"
     return f"{values[0]:.0%} ({values[1]:.0%} to {values[2]:.0%})"
 
 
@@ -192,6 +194,8 @@ def _resampled(count: int) -> np.ndarray:
 
 
 def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    if np.isnan(drawn).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return float(low), float(high)
 

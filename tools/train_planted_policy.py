@@ -36,18 +36,17 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 SETTINGS = {"learning_rate": 1e-3, "num_train_epochs": 1, "per_device_train_batch_size": 8, "seed": 0}
 
 
-def answers(rows: list[dict[str, Any]]) -> Dataset:
-    """Both responses of every pair, as conversations of a prompt and a completion."""
-    return Dataset.from_list(
-        [{"prompt": row["prompt"], "completion": row[side]} for row in rows for side in ("chosen", "rejected")]
-    )
+def answers(rows: list[dict[str, Any]], sides: tuple[str, ...] = ("chosen", "rejected")) -> Dataset:
+    """Responses of every pair, as conversations of a prompt and a completion; both by default."""
+    return Dataset.from_list([{"prompt": row["prompt"], "completion": row[side]} for row in rows for side in sides])
 
 
-def train(texts: Dataset, out: Path, max_length: int = 256) -> float:
+def train(texts: Dataset, out: Path, max_length: int = 256, epochs: int = 1) -> float:
     """Train the adapter on prompts and completions into `out`; returns the mean loss."""
     base = embedded.model_folder(BASE)
     settings = SFTConfig(
-        **SETTINGS, output_dir=str(out), use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
+        **(SETTINGS | {"num_train_epochs": epochs}), output_dir=str(out),
+        use_cpu=not torch.cuda.is_available(), bf16=False, report_to=[],
         completion_only_loss=True, lr_scheduler_type="cosine", warmup_steps=0.05, gradient_checkpointing=False,
         save_strategy="no", logging_steps=10, max_length=max_length,
     )  # fmt: skip
