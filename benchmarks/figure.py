@@ -13,7 +13,8 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 480, 60, 50, 20, 20
 def scatter(items: Sequence[tuple[str, Triple, Triple]], axes: tuple[str, str], scale: float) -> str:
     """Points (name, (x, low, high), (y, low, high)) with 95% intervals and their names, both axes times `scale`.
 
-    A point without a finite interval is left out. Intervals are cut at the plot's edge; the edges are those of the points and three quarters of their intervals' reach.
+    A point without a finite interval is left out. Intervals are cut at the plot's edge; the edges are those of the points
+    and three quarters of their intervals' reach.
     """
     items = [item for item in items if all(math.isfinite(value) for value in (*item[1], *item[2]))]
     if not items:
