@@ -46,6 +46,7 @@ def check(spec_file: SpecFile, resolved: ResolvedSpec, evidence: Evidence) -> tu
     for rule in (
         measured.shared_features,
         measured.spilling_parent,
+        measured.explained_away,
         measured.absent_signal,
         measured.against_the_data,
         measured.closed_gate,

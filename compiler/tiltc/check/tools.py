@@ -18,6 +18,7 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "form": (("steer", "inoculate"), False),
     "size": (("steer",), False),
     "fraction": (("steer", "inoculate"), True),
+    "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
 
 

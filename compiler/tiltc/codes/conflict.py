@@ -34,9 +34,13 @@ What to do: gate one of them, or read one by its own detector (`readout: detecto
         Severity.WARNING,
         """A concept and its parent are pulled two ways; the note says how far one would drag the other.
 
+The change is that of a reward term that takes the one to its target and knows nothing of the other; less than the other's
+`within` is not mentioned.
+
 Example: suppressing markdown alone moves bold by -80% of its signal, while bold is to be kept.
 
-What to do: nothing if the solver meets both (see the forecast); otherwise name the children you mean.""",
+What to do: nothing if the solver meets both (see the forecast); otherwise name the children you mean, or change only what
+the one has beyond the other: `apart_from`.""",
     ),
     Code(
         "T304",
@@ -46,7 +50,9 @@ What to do: nothing if the solver meets both (see the forecast); otherwise name 
 
 Example: `suppress: std.style.markdown` with `keep: std.style.list`.
 
-What to do: name the children that you mean. The joint solver may still separate the two; the forecast shows it.""",
+What to do: name the children that you mean, or suppress what the parent has beyond them (`apart_from: [std.style.list]`).
+The joint solver may still separate the two: once there is evidence, T303 says how far one drags the other, and T401
+refuses what no plan can meet.""",
     ),
     Code(
         "T305",
@@ -212,5 +218,18 @@ Example: `suppress: flattery` with `with: inoculate`, where flattery is defined 
 
 What to do: add `instructions:` to the definition, two or three sentences that ask a model for the concept in different
 words, or choose another mechanism. Most style, stance and tone concepts of `std` have instructions.""",
+    ),
+    Code(
+        "T325",
+        "little left apart",
+        Severity.WARNING,
+        """A signal with `apart_from` changes what its concept has beyond others: the rest of a least-squares regression of
+its gaps on theirs. Here they explain more than 90% of its squared gap. What is left is mostly the noise of two readouts, and
+a large strength moves a small signal.
+
+Example: `suppress: std.style.bold` with `apart_from: parents`, on data where what is marked up at all is set in bold.
+
+What to do: suppress the concept as a whole and `keep` the others; where the solver can't meet both it says so (T401). Or
+name fewer concepts in `apart_from`.""",
     ),
 )
