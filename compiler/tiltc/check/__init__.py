@@ -25,6 +25,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
         opposed.same_concept,
         opposed.family,
         tools.mechanism_cannot,
+        tools.uncovered_tool,
         instructions.no_instructions,
         methods.misplaced_mechanism,
         methods.batches,

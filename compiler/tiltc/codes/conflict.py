@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiltc.check.coverage import page
 from tiltc.codes.code import Code
 from tiltc.diagnostics import Severity
 
@@ -231,5 +232,18 @@ Example: `suppress: std.style.bold` with `apart_from: parents`, on data where wh
 
 What to do: suppress the concept as a whole and `keep` the others; where the solver can't meet both it says so (T401). Or
 name fewer concepts in `apart_from`.""",
+    ),
+    Code(
+        "T326",
+        "tool without this use",
+        Severity.ERROR,
+        f"""The signal's readout can't carry its mechanism out. Which can is a table: as in the paper (arXiv 2606.12360), or wider,
+where tiltc has a reason for it (docs/mechanisms.md).
+
+{page()}
+
+Example: `with: tokens` and `readout: detector`. A pattern says that a text shows the concept, not which tokens carry it.
+
+What to do: read the concept by a tool of the mechanism's column, or choose another mechanism.""",
     ),
 )
