@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tiltc.check.coverage import refusal
 from tiltc.check.methods import admissible
 from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.plan import Built
@@ -123,7 +124,7 @@ def _auto(band: Band, spec: Spec, state: State) -> tuple[Built, str]:
     tilted = _tilted(spec)
     instead = "" if tilted == "reward" else f"; `{spec.train.method}` has no place for a reward term"
     problem = Problem(signal.gap[:, None], state.base, np.array([band.target]), np.array([band.tolerance]))
-    if isinstance(signal.ask, Suppress):
+    if isinstance(signal.ask, Suppress) and refusal(signal.concept.plan.readout, "filter") is None:
         dropped = drop(problem, budget.drop)
         if dropped.feasible:
             rows = int((dropped.factor == 0).sum())

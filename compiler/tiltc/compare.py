@@ -17,7 +17,7 @@ from tiltc.check.methods import admissible
 from tiltc.diagnostics import Severity
 from tiltc.figures import NONE, count, interval, share, signed
 from tiltc.pipeline import compile_spec
-from tiltc.plan import Built, Interval, gated
+from tiltc.plan import Built, Interval
 from tiltc.show import collateral, met, moved
 from tiltc.spec import Amplify, Form, Keep, Signal, Suppress, Target
 
@@ -116,7 +116,7 @@ def compare(spec_file: SpecFile, evidence: Evidence, cache: Path | None = None) 
 def _comparison(spec_file: SpecFile, evidence: Evidence, cache: Path | None, today: Plan, index: int) -> Comparison:
     signal = spec_file.spec.signals[index]
     row = today.forecast[index]
-    label = f"{signal.verb}: {gated(signal.concept, signal.when)}"
+    label = f"{signal.verb}: {row.label}"
     used = {a.mechanism for a in today.actions if a.signal == label}
     form = _form(signal)
     candidates = tuple(
@@ -140,7 +140,7 @@ def _comparison(spec_file: SpecFile, evidence: Evidence, cache: Path | None, tod
 def _step(spec_file: SpecFile, evidence: Evidence, cache: Path | None, index: int, today: Plan, way: float) -> Step:
     """The plan for a part of the way, by the mechanism that the whole way takes."""
     signal, row = spec_file.spec.signals[index], today.forecast[index]
-    label = f"{signal.verb}: {gated(signal.concept, signal.when)}"
+    label = f"{signal.verb}: {row.label}"
     used = next((a.mechanism for a in today.actions if a.signal == label), None)
     changes: dict[str, Any] = {"to": _part(signal, row.plain.value, way)}
     if getattr(signal, "with_", None) == "auto" and used is not None:
@@ -196,7 +196,7 @@ def _candidate(
         return Candidate(mechanism=mechanism, form=form, refused=codes)
     plan, row = compiled.plan, compiled.plan.forecast[index]
     others = collateral(plan.forecast)
-    label = f"{signal.verb}: {gated(signal.concept, signal.when)}"
+    label = f"{signal.verb}: {row.label}"
     touched = [a.rows_touched for a in plan.actions if (a.mechanism, a.signal) == (mechanism, label)]
     return Candidate(
         mechanism=mechanism,

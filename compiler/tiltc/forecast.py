@@ -46,15 +46,16 @@ class Item:
 
 
 def items(solved: Solved) -> tuple[Item, ...]:
-    """All that is forecast: every signal, every concept that only a gated signal names, the library, the groups."""
+    """All that is forecast: every signal, every concept that none of them names as a whole, the library, the groups."""
     resolved = solved.checked.resolved
     masking = resolved.masking
     after = {} if masking is None else masking.after
     groups_after = resolved.discovered_gaps if masking is None else masking.discovered
     signals = [_of_signal(band, resolved) for band in solved.bands]
-    everywhere = {b.signal.concept.plan.name for b in solved.bands if b.signal.gate is None}
-    gated = {b.signal.concept.plan.name: b.signal.concept.gap for b in solved.bands}
-    overall = [Item(name, "declared", g, after.get(name, g)) for name, g in gated.items() if name not in everywhere]
+    bands = solved.bands
+    whole = {b.signal.concept.plan.name for b in bands if b.signal.gate is None and b.signal.apart is None}
+    named = {b.signal.concept.plan.name: b.signal.concept.gap for b in bands}
+    overall = [Item(name, "declared", g, after.get(name, g)) for name, g in named.items() if name not in whole]
     library = [Item(m.plan.name, "library", m.gap, after.get(m.plan.name, m.gap)) for m in resolved.library]
     groups = [
         Item(d.name, "discovered", g, m)
@@ -91,6 +92,7 @@ def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shif
         kind=item.kind,
         verb=band.signal.verb if band else None,
         when=gate.plan.name if gate else None,
+        apart=band.signal.apart if band else None,
         share=_round(item.share),
         plain=plain,
         tilted=tilted,

@@ -8,6 +8,7 @@ The field comments say which fields the runtime acts on; everything else is ther
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -212,16 +213,34 @@ Kind = Literal["declared", "library", "discovered"]
 Verb = Literal["suppress", "keep", "amplify"]
 
 
-def gated(name: str, when: str | None) -> str:
-    """How a concept is written together with its signal's gate."""
-    return f"{name} when {when}" if when else name
+#: how many others a label names before it counts them
+NAMED_APART = 2
+
+
+def gated(name: str, when: str | None, apart: Iterable[str] = ()) -> str:
+    """How a concept is written together with what its signal tells it apart from, and with its signal's gate."""
+    others = sorted(apart)
+    said = " and ".join(others) if len(others) <= NAMED_APART else f"{len(others)} concepts"
+    return name + (f" apart from {said}" if others else "") + (f" when {when}" if when else "")
+
+
+class Apart(Frozen):
+    """What a signal's gap leaves out: its concept's gap less the sum of coefficient times gap of the others.
+
+    A gap is a difference of scores, so the same sum over scores reads a single response.
+    """
+
+    coefficients: dict[str, float]
+    #: share of the concept's squared gap that the others explain
+    explained: float
 
 
 class ForecastRow(Frozen):
     """First-step signal g and simulated shift of one signal, concept or group, without and with the plan.
 
     Means over all pairs; those on which a signal's gate is closed add nothing to its row.
-    A declared row is a signal's; one without a verb is that of a concept which only gated signals name, over all pairs.
+    A declared row is a signal's; one without a verb is that of a concept as a whole, over all pairs, where all signals that
+    name it have a gate or tell it apart from others.
     """
 
     name: str
@@ -229,6 +248,8 @@ class ForecastRow(Frozen):
     verb: Verb | None = None
     #: the signal's gate: `verify` judges the rollouts whose prompt expresses it
     when: str | None = None
+    #: what the signal leaves out of its concept's gap: all figures of the row are of the rest
+    apart: Apart | None = None
     #: share of all pairs on which the gate is open; a figure over this is the mean over those pairs
     share: float = 1.0
     #: first-step signal (design: g), sd of gap
@@ -242,8 +263,8 @@ class ForecastRow(Frozen):
 
     @property
     def label(self) -> str:
-        """Name and gate: what tells the rows of a plan apart."""
-        return gated(self.name, self.when)
+        """Name, others and gate: what tells the rows of a plan from each other."""
+        return gated(self.name, self.when, self.apart.coefficients if self.apart else ())
 
 
 class Discovered(Frozen):

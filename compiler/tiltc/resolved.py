@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tiltc.plan import Discovered, PlanConcept, Verb, gated
+from tiltc.plan import Apart, Discovered, PlanConcept, Verb, gated
 from tiltc.spec import Amplify, Keep, Suppress, Unit
 
 if TYPE_CHECKING:
@@ -78,7 +78,11 @@ class Pull:
 
 @dataclass(frozen=True)
 class ResolvedSignal:
-    """One signal: what is wanted (`ask`), of which concept, on which pairs, and today's first-step signal with its se."""
+    """One signal: what is wanted (`ask`), of which concept, on which pairs, and today's first-step signal with its se.
+
+    `gap` is what its mechanism and its constraint see: the concept's gap, zero where the gate is closed, less what it is told
+    apart from.
+    """
 
     index: int
     ask: Suppress | Keep | Amplify
@@ -89,6 +93,7 @@ class ResolvedSignal:
     se: float
     #: for `steer` and `inoculate`
     pull: Pull | None = None
+    apart: Apart | None = None
 
     @property
     def verb(self) -> Verb:
@@ -96,8 +101,9 @@ class ResolvedSignal:
 
     @property
     def label(self) -> str:
-        """The concept's name, with the gate."""
-        return gated(self.concept.plan.name, self.gate.plan.name if self.gate else None)
+        """The concept's name, with what it is told apart from and the gate."""
+        apart = self.apart.coefficients if self.apart else ()
+        return gated(self.concept.plan.name, self.gate.plan.name if self.gate else None, apart)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,8 @@ class ResolvedSpec:
         if self.masking is None:
             return signal.gap
         after = self.masking.after[signal.concept.plan.name]
+        if signal.apart is not None:
+            after = after - sum(b * self.masking.after[name] for name, b in signal.apart.coefficients.items())
         opened = None if signal.gate is None else signal.gate.present
         return after if opened is None else np.where(opened, after, 0.0)
 

@@ -7,24 +7,32 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from tiltc.canonical import canonical_json
+from tiltc.family import Kin, relatives
 from tiltc.figures import NONE, STYLES, Style, count, interval, number, share, short, signed
 from tiltc.plan import Action, ForecastRow, Plan, PlanConcept
 from tiltc.templating import render_template
 
 #: Collateral is listed for this many concepts, those that move most.
 MOVERS = 8
+#: of a signal's relatives this many are named, those that move most
+KIN = 4
 
 Format = Literal["text", "markdown", "json"]
 
 
 @dataclass(frozen=True)
 class SignalView:
-    """One signal of the spec, with everything that the plan says about it."""
+    """One signal of the spec, with everything that the plan says about it.
+
+    `relatives` are the parents, siblings and children of a concept that is changed, whether a signal names them or not, the
+    furthest moved first.
+    """
 
     verb: str
     concept: PlanConcept
     actions: tuple[Action, ...]
     forecast: ForecastRow
+    relatives: tuple[tuple[Kin, ForecastRow], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,35 @@ def view(plan: Plan) -> PlanView:
 def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow) -> SignalView:
     """A row without a verb is that of a concept which only gated signals name: what happens to it over all pairs."""
     actions = tuple(a for a in plan.actions if a.signal == f"{row.verb}: {row.label}")
-    return SignalView(row.verb or "measure", concept, actions, row)
+    return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row))
+
+
+def _relatives(plan: Plan, row: ForecastRow) -> tuple[tuple[Kin, ForecastRow], ...]:
+    """What the plan does to a concept's family as a whole, over all pairs; nothing for what is only held."""
+    if row.verb in (None, "keep"):
+        return ()
+    kin = relatives({c.name: c.definition.parents for c in plan.concepts}, row.name)
+    found: list[tuple[Kin, ForecastRow]] = [
+        (kin[r.name], r) for r in plan.forecast if r.name in kin and r.when is None and r.apart is None
+    ]
+    return tuple(sorted(found, key=lambda item: (-moved(item[1]), item[1].name)))
+
+
+def along(signal: SignalView) -> str:
+    """A signal's relatives on one line: from today's first step to that with the plan."""
+    near = [
+        f"{kin} {row.name} {signed(row.plain.value)} to {signed(row.tilted.value)}" for kin, row in signal.relatives
+    ]
+    rest = len(near) - KIN
+    return ", ".join(near[:KIN]) + (f", and {rest} that move less" if rest > 0 else "")
+
+
+def apart(row: ForecastRow) -> str:
+    """What a signal leaves out of its concept, on one line; empty without."""
+    if row.apart is None:
+        return ""
+    others = ", ".join(f"{name} ({signed(b)})" for name, b in row.apart.coefficients.items())
+    return f"{others}: they explain {share(row.apart.explained, 0)} of the squared gap"
 
 
 def collateral(forecast: Sequence[ForecastRow]) -> tuple[ForecastRow, ...]:
@@ -99,6 +135,8 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
     spend = page.plan.spend
     return {
         "view": page,
+        "along": along,
+        "apart": apart,
         "plan": page.plan,
         "training": training(page.plan),
         "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
@@ -181,4 +219,8 @@ def _signal_data(signal: SignalView) -> dict[str, Any]:
         "concept": signal.concept.model_dump(mode="json", by_alias=True),
         "actions": [action.model_dump(mode="json") for action in signal.actions],
         "forecast": row.model_dump(mode="json") | {"remaining": remaining(row), "met": met(row)},
+        "relatives": [
+            {"kin": kin, "name": r.name, "plain": r.plain.value, "tilted": r.tilted.value}
+            for kin, r in signal.relatives
+        ],
     }

@@ -140,6 +140,21 @@ Form = Literal["residual", "forward"]
 Offset = Literal["gap", "fixed"]
 
 
+def _apart_from(value: Any) -> Any:
+    # one finding, where a union would give one for each of its members
+    names = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)
+    if value not in ("parents", "siblings", "keeps") and not names:
+        raise ValueError("must be `parents`, `siblings`, `keeps` or a list of concepts")
+    return value
+
+
+#: What a signal is to be told apart from: relatives by `parents:`, what the spec keeps, or concepts by name.
+ApartFrom = Annotated[
+    Literal["parents", "siblings", "keeps"] | Annotated[tuple[str, ...], Field(min_length=1)],
+    BeforeValidator(_apart_from),
+]
+
+
 class _Signal(Closed):
     when: str | None = Field(default=None, description="a gate: only pairs whose prompt expresses this concept")
 
@@ -174,6 +189,11 @@ class _Change(_Signal):
     )
     size: Number | None = Field(
         default=None, gt=0, description="`with: steer`: multiples of the direction that are added; 1 by default"
+    )
+    apart_from: ApartFrom | None = Field(
+        default=None,
+        description="change only what the concept has beyond these: `parents`, `siblings`, `keeps`, or a list of concepts."
+        " The signal's gap is then the rest of a regression on theirs",
     )
     fraction: Share | None = Field(
         default=None,

@@ -89,8 +89,9 @@ class Trial:
     def used(self, row: ForecastRow) -> Bools:
         return np.ones(len(self.prompt), dtype=bool) if row.when is None else self.gates[row.when]
 
-    def scores(self, name: str) -> Paired | None:
-        return self._paired({p: a.scored.score.get(name) for p, a in self.answers.items()})
+    def scores(self, row: ForecastRow) -> Paired | None:
+        """Readouts of a row's concept, less those of what its signal tells it apart from."""
+        return self._paired({p: _score(a.scored.score, row) for p, a in self.answers.items()})
 
     def present(self, name: str) -> Paired | None:
         return self._paired({p: a.scored.present.get(name) for p, a in self.answers.items()})
@@ -100,6 +101,14 @@ class Trial:
         if start is None or tilted is None or ("plain" in sides and sides["plain"] is None):
             return None
         return Paired(start, tilted, sides.get("plain"))
+
+
+def _score(scores: Mapping[str, Array], row: ForecastRow) -> Array | None:
+    """(rollouts,) None where one of the readouts is not there."""
+    parts = {row.name: 1.0} | {name: -b for name, b in (row.apart.coefficients if row.apart else {}).items()}
+    if not parts.keys() <= scores.keys():
+        return None
+    return np.sum([factor * scores[name] for name, factor in parts.items()], axis=0)
 
 
 def assess(trial: Trial) -> tuple[Report, Diagnostics]:
@@ -125,7 +134,8 @@ def assess(trial: Trial) -> tuple[Report, Diagnostics]:
 def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
     """Levels, shifts and verdict of one declared or library concept; None when nothing reads it in a response."""
     concept = trial.concepts.get(row.name)
-    present, scores = trial.present(row.name), trial.scores(row.name)
+    # a detector sees the whole concept: what is left of it beside others has a score, and no rate
+    present, scores = None if row.apart else trial.present(row.name), trial.scores(row)
     if concept is None or (present is None and scores is None):
         return None
     used = trial.used(row)
@@ -142,6 +152,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         kind=row.kind,
         verb=row.verb,
         when=row.when,
+        apart=tuple(row.apart.coefficients) if row.apart else (),
         rollouts=int(used.sum()),
         measure="rate" if by_rate else "score",
         rates=rates(present.only(used)) if present is not None else None,
@@ -159,6 +170,7 @@ def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
     nothing = Interval(value=0.0, low=0.0, high=0.0)
     return ConceptOutcome(
         name=row.name, about=concept.definition.about, kind=row.kind, verb=row.verb, when=row.when,
+        apart=tuple(row.apart.coefficients) if row.apart else (),
         rollouts=0, measure="score", shift_tilted=nothing, verdict="not measurable",
         because="no prompt expresses the gate",
     )  # fmt: skip
@@ -185,7 +197,7 @@ def _points(trial: Trial) -> tuple[tuple[ForecastPoint, ...], dict[Shift, Array]
     points: list[ForecastPoint] = []
     columns: dict[Shift, list[Array]] = {"tilted": [], "plain": [], "difference": []}
     for row in trial.plan.forecast:
-        scores, used = trial.scores(row.name), trial.used(row)
+        scores, used = trial.scores(row), trial.used(row)
         if scores is None or not used.any():
             continue
         found = shifts(scores, trial.resampler, used)
@@ -227,7 +239,7 @@ def _collateral(trial: Trial) -> tuple[CollateralRow, ...]:
     """Everything that no signal names, largest shift first."""
     rows: list[tuple[ForecastRow, Shifts, float]] = []
     for row in trial.plan.forecast:
-        scores = trial.scores(row.name)
+        scores = trial.scores(row)
         if row.kind == "declared" or scores is None:
             continue
         moved = scores.tilted - (scores.start if scores.plain is None else scores.plain)

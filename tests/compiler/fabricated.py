@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PAIRS = 480
 BOLD, LISTS, HEADING, CODE = "std.style.bold", "std.style.list", "std.style.heading", "std.style.code"
+MARKUP = ("std.style.markdown",)
 
 
 def around(value: float, half: float) -> Interval:
@@ -64,12 +65,14 @@ def concepts() -> tuple[PlanConcept, ...]:
     """Two declared concepts, a gate and two of the library."""
     return (
         PlanConcept(
-            name=BOLD, role="declared", definition=Concept(about="Bold text.", surface="bold"), status="resolved",
+            name=BOLD, role="declared", status="resolved",
+            definition=Concept(about="Bold text.", surface="bold", parents=MARKUP),
             readout="sae", group=group((812, 0.61), (77, 0.39)), detection=detection(0.991, 0.984, 0.993),
             preference=preference(0.42, 0.41, 0.12),
         ),
         PlanConcept(
-            name=LISTS, role="declared", definition=Concept(about="Lists.", surface="list"), status="resolved",
+            name=LISTS, role="declared", status="resolved",
+            definition=Concept(about="Lists.", surface="list", parents=MARKUP),
             readout="sae", group=group((2048, 1.0)), detection=detection(0.987, 0.981, 0.990),
             preference=preference(0.20, 0.30, 0.21),
         ),
@@ -78,7 +81,8 @@ def concepts() -> tuple[PlanConcept, ...]:
             status="weak", readout="detector",
         ),
         PlanConcept(
-            name=HEADING, role="library", definition=Concept(about="Headings.", surface="heading"), status="resolved",
+            name=HEADING, role="library", status="resolved",
+            definition=Concept(about="Headings.", surface="heading", parents=MARKUP),
             readout="sae", group=group((9, 1.0)), detection=detection(0.98, 0.97, 0.98),
         ),
         PlanConcept(

@@ -18,7 +18,7 @@ from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, S
 
 from tests.runtime.planned import PAIRS, TRAIN, tiny_plan, tiny_rows, tiny_world
 from tests.runtime.tiny import tiny_sae_folder, tiny_tokenizer
-from tiltc.plan import Action, ForecastRow, Group, Interval, Member, Plan, PlanConcept
+from tiltc.plan import Action, Apart, ForecastRow, Group, Interval, Member, Plan, PlanConcept
 from tiltc.planfile import read_plan, write_plan
 from tiltc.spec import Concept, Grpo, Train
 from tiltc_runtime.admit import admit
@@ -341,6 +341,29 @@ def steered(world: Path, folder: Path, train: Train, *, gate: bool = False) -> P
     )
     plan = loaded.plan.model_copy(update={"concepts": tuple(concepts), "actions": actions, "forecast": forecast})
     return write_plan(plan, loaded.rows, folder)
+
+
+def test_a_term_that_is_told_apart_takes_the_others_out(world: Path, tmp_path: Path) -> None:
+    """The reward of `cats` apart from `bold` is that of `cats` less coefficient times that of `bold`, at the same strength."""
+    plan = steered(world, tmp_path / "plan", TRAIN)
+    apart = Apart(coefficients={"bold": 0.7}, explained=0.2)
+    row = plan.forecast[1].model_copy(update={"apart": apart})
+    action = plan.actions[1].model_copy(update={"signal": f"amplify: {row.label}"})
+    told = plan.model_copy(update={"forecast": (plan.forecast[0], row), "actions": (plan.actions[0], action)})
+    model, sae = load_model("model", folder=world, layers=2), load_sae("sae", folder=world)
+    prompts = [[{"role": "user", "content": "over there"}]] * 2
+    completions = [[{"role": "assistant", "content": text}] for text in ("the garden thinks", "or not a cat")]
+
+    def rewards(read: Plan) -> list[np.ndarray]:
+        terms, readings = terms_of(read), Readings(model, sae, 256)
+        asked = {"prompts": prompts, "completions": completions, OPEN: [[True, True]] * 2}
+        return [np.array(feature_reward(term, i, readings)(**asked)) for i, term in enumerate(terms)]
+
+    (bold, cats), (same, rest) = rewards(plan), rewards(told)
+    assert same == pytest.approx(bold)
+    # bold's strength is 0.8, that of cats -1.5
+    assert rest == pytest.approx(cats - 0.7 * bold * (-1.5 / 0.8))
+    assert rest != pytest.approx(cats)
 
 
 def test_a_reward_term_is_strength_times_score_against_the_signal(world: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.fabricated import GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
-from tiltc.plan import Interval, PlanConcept
+from tiltc.plan import Apart, Interval, PlanConcept
 from tiltc.spec import Concept
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.prompts import Prompt
@@ -174,6 +174,23 @@ def test_a_concept_that_gated_signals_name_is_no_collateral(trial: Trial) -> Non
     report, _ = assess(Trial(plan, trial.verify, trial.prompts, trial.answers))
     assert concept(report, "flattery").verb is None
     assert "flattery" not in {row.name for row in report.collateral}
+
+
+def test_what_is_told_apart_is_read_less_the_others(trial: Trial) -> None:
+    """Such a signal has no rate: it is judged by its concept's readout less coefficient times those of the others."""
+    apart = Apart(coefficients={"std.style.bold": 0.4}, explained=0.3)
+    rows = tuple(r.model_copy(update={"apart": apart}) if r.name == "flattery" else r for r in trial.plan.forecast)
+    told = Trial(trial.plan.model_copy(update={"forecast": rows}), trial.verify, trial.prompts, trial.answers)
+    report, _ = assess(told)
+    found, whole = concept(report, "flattery"), assess(trial)[0]
+    assert (found.measure, found.rates) == ("score", None)
+    assert found.label == "flattery apart from std.style.bold"
+    parts = {c.name: c.scores for c in whole.concepts if c.name in ("flattery", "std.style.bold")}
+    for policy in ("start", "tilted"):
+        expected = getattr(parts["flattery"], policy).value - 0.4 * getattr(parts["std.style.bold"], policy).value
+        assert getattr(found.scores, policy).value == pytest.approx(expected)
+    assert "apart from std.style.bold" in render_html(report)
+    assert "flattery apart from std.style.bold" in render_markdown(report)
 
 
 def gated(trial: Trial, gate: PlanConcept) -> Trial:

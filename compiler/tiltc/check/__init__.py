@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 def static(spec_file: SpecFile) -> Diagnostics:
     """Everything that can be refused without evidence."""
-    from tiltc.check import instructions, methods, opposed, settings, steering, tools
+    from tiltc.check import instructions, methods, opposed, settings, tools
 
     found = Diagnostics()
     for rule in (
         opposed.same_concept,
         opposed.family,
         tools.mechanism_cannot,
-        steering.no_steering_form,
+        tools.uncovered_tool,
         instructions.no_instructions,
         methods.misplaced_mechanism,
         methods.batches,
@@ -47,6 +47,7 @@ def check(spec_file: SpecFile, resolved: ResolvedSpec, evidence: Evidence) -> tu
     for rule in (
         measured.shared_features,
         measured.spilling_parent,
+        measured.explained_away,
         measured.absent_signal,
         measured.against_the_data,
         measured.closed_gate,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tiltc.check.opposed import OPPOSED, ancestors
+from tiltc.check.opposed import OPPOSED, related
 from tiltc.diagnostics import Diagnostics, Label, Span
+from tiltc.solve import REWARD, Problem, tilt
 from tiltc.spec import Amplify, Suppress
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SHARED_WEIGHT = 0.3
 #: pairs on which a signal must be able to speak
 FEWEST_ROWS = 50
+#: share of a concept's squared gap that what it is told apart from may explain
+EXPLAINED = 0.9
 #: share of responses that may be truncated before a concept at their end is lost
 TRUNCATED = 0.25
 
@@ -36,9 +39,15 @@ def _together(first: ResolvedSignal, second: ResolvedSignal) -> float:
 
 
 def shared_features(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:
-    """T302: two names pulled two ways are read from the same features."""
+    """T302: two names pulled two ways are read from the same features.
+
+    A parent and its child share features by nature, and so does what a regression has told apart: there the solver refuses.
+    """
     for first, second in combinations(resolved.signals, 2):
-        if first.concept.plan.name == second.concept.plan.name or frozenset({first.verb, second.verb}) not in OPPOSED:
+        names = first.concept.plan.name, second.concept.plan.name
+        if names[0] == names[1] or frozenset({first.verb, second.verb}) not in OPPOSED:
+            continue
+        if related(spec_file, *names) or first.apart is not None or second.apart is not None:
             continue
         groups = [s.concept.plan.group if s.concept.plan.readout == "sae" else None for s in (first, second)]
         apart = not ((first.gap != 0) & (second.gap != 0)).any()
@@ -69,26 +78,51 @@ def spilling_parent(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnost
     """T303: parent and child are pulled two ways, with the spill that the gaps predict."""
     for first, second in combinations(resolved.signals, 2):
         names = (first.concept.plan.name, second.concept.plan.name)
-        if "suppress" not in (first.verb, second.verb) or first.verb == second.verb:
+        if "suppress" not in (first.verb, second.verb) or first.verb == second.verb or not related(spec_file, *names):
             continue
-        if names[0] in ancestors(spec_file, names[1]) or names[1] in ancestors(spec_file, names[0]):
-            suppressed, other = (first, second) if first.verb == "suppress" else (second, first)
-            slope = _spill(suppressed, other)
+        suppressed, other = (first, second) if first.verb == "suppress" else (second, first)
+        spill = _spill(suppressed, other, resolved)
+        if spill is not None and abs(spill) > getattr(other.ask, "within", 0.0):
             found.add(
                 "T303",
                 _at(spec_file, other),
-                f"suppressing `{suppressed.concept.plan.name}` alone would move this by {slope:+.0%} of its signal",
+                f"suppressing `{suppressed.label}` alone would move this by {spill:+.0%} of its signal",
                 labels=[Label(_at(spec_file, suppressed), "suppressed here")],
                 notes=[f"the gaps correlate at {_together(first, second):.2f}"],
             )
 
 
-def _spill(suppressed: ResolvedSignal, other: ResolvedSignal) -> float:
-    """First-order change of the other signal when the suppressed one is tilted to zero alone, as a share of it."""
-    variance = float((suppressed.gap**2).mean())
-    if not variance or not other.today:
-        return 0.0
-    return -suppressed.today / variance * float((suppressed.gap * other.gap).mean()) / other.today
+def _spill(suppressed: ResolvedSignal, other: ResolvedSignal, resolved: ResolvedSpec) -> float | None:
+    """Change of the other signal when the suppressed one alone is taken to its target by a reward term, as a share of it.
+
+    None where that can't be reached: the solver says so by itself.
+    """
+    assert isinstance(suppressed.ask, Suppress)
+    base = resolved.pairs.usable.astype(np.float64)
+    target, tolerance = suppressed.ask.to * suppressed.today, suppressed.ask.within * abs(suppressed.today)
+    solution = tilt(Problem(suppressed.gap[:, None], base, np.array([target]), np.array([tolerance])), REWARD)
+    if not solution.feasible or not other.today:
+        return None
+    return float((other.gap * (solution.factor - 1)).mean()) / other.today
+
+
+def explained_away(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:
+    """T325: what a signal is told apart from explains nearly all of it."""
+    for signal in resolved.signals:
+        apart = signal.apart
+        if apart is None or apart.explained <= EXPLAINED:
+            continue
+        largest = sorted(apart.coefficients.items(), key=lambda item: -abs(item[1]))[:3]
+        found.add(
+            "T325",
+            spec_file.at(("signals", signal.index, "apart_from")),
+            f"{apart.explained:.1%} of `{signal.concept.plan.name}` is explained by what it is told apart from",
+            notes=[
+                f"share of the squared gap; more than {EXPLAINED:.0%} leaves little to change",
+                "coefficients: " + ", ".join(f"`{name}` {b:+.2f}" for name, b in largest),
+            ],
+            helps=["suppress the concept as a whole and `keep:` the others: the solver says whether both can be met"],
+        )
 
 
 def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:
@@ -103,7 +137,7 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
         found.add(
             "T305",
             _at(spec_file, signal),
-            f"this data teaches nothing measurable about `{signal.concept.plan.name}`",
+            f"this data teaches nothing measurable about `{signal.label}`",
             notes=[
                 f"mean gap {signal.today:+.4f} sd (95% {low:+.4f} to {high:+.4f}, {int(resolved.pairs.usable.sum())} pairs)"
             ],
@@ -119,7 +153,7 @@ def against_the_data(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnos
             found.add(
                 "T316",
                 _at(spec_file, signal),
-                f"this data teaches against `{signal.concept.plan.name}`",
+                f"this data teaches against `{signal.label}`",
                 notes=[f"mean gap {signal.today:+.4f} sd: a multiple of it is further from what is asked"],
                 helps=["ask for an absolute amount: `to: 0.1sd`"],
             )

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tiltc.diagnostics import Diagnostics, Label
+from tiltc.family import ancestors
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -42,7 +43,8 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
         if "suppress" not in (first.verb, second.verb) or first.verb == second.verb or not _meet(first, second):
             continue
         parent = _parent(spec_file, first.concept, second.concept)
-        if parent:
+        told = second.concept in spec_file.apart(first) or first.concept in spec_file.apart(second)
+        if parent and not told:
             child = second.concept if parent == first.concept else first.concept
             found.add(
                 "T304",
@@ -52,23 +54,19 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
                     Label(spec_file.at(("signals", i, first.verb)), f"`{first.concept}` is {PAST[first.verb]} here")
                 ],
                 notes=[f"`{child}` is a kind of `{parent}`"],
-                helps=[f"name the children of `{parent}` that you mean instead of `{parent}` itself"],
+                helps=[
+                    f"name the children of `{parent}` that you mean instead of `{parent}` itself",
+                    "tell the one that changes apart from the other: `apart_from: [NAME]`",
+                ],
             )
 
 
 def _parent(spec_file: SpecFile, first: str, second: str) -> str | None:
-    if first in ancestors(spec_file, second):
+    if first in ancestors(spec_file.tree, second):
         return first
-    return second if second in ancestors(spec_file, first) else None
+    return second if second in ancestors(spec_file.tree, first) else None
 
 
-def ancestors(spec_file: SpecFile, name: str) -> set[str]:
-    """All parents of a concept, theirs included; a cycle ends where it began."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        definition = spec_file.library.get(waiting.pop())
-        fresh = [p for p in definition.concept.parents if p not in seen] if definition else []
-        seen.update(fresh)
-        waiting.extend(fresh)
-    return seen
+def related(spec_file: SpecFile, first: str, second: str) -> bool:
+    """True when one is a kind of the other."""
+    return _parent(spec_file, first, second) is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tiltc.check.coverage import refusal, tools_for, way
 from tiltc.diagnostics import Diagnostics
-from tiltc.spec import Amplify, Keep, Suppress
+from tiltc.spec import Amplify, Keep, Readout, Suppress
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -19,16 +20,16 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "form": (("steer", "inoculate"), False),
     "size": (("steer",), False),
     "fraction": (("steer", "inoculate"), True),
+    "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
 
 
 def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
-    """T308: a mechanism that only blocks is asked to amplify; a setting of another mechanism; a readout without a tool."""
+    """T308: a mechanism that only blocks is asked to amplify; a setting of another mechanism; a detector that isn't there."""
     for i, signal in enumerate(spec_file.spec.signals):
         if not isinstance(signal, Keep):
             _blocks(spec_file, i, signal, found)
             _settings(spec_file, i, signal, found)
-            _no_tokens(spec_file, i, signal, found)
         definition = spec_file.library.get(signal.concept)
         if (
             signal.readout == "detector"
@@ -63,14 +64,36 @@ def _blocks(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diag
         )
 
 
-def _no_tokens(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
-    """A detector reads texts, not tokens, and a length is in no token."""
-    definition = spec_file.library.get(signal.concept)
-    length = definition is not None and definition.concept.surface == "length"
-    if signal.with_ == "tokens" and (signal.readout == "detector" or length):
-        text = f"`{signal.concept}` is read by its detector, which says nothing of single tokens"
-        helps = ["use another mechanism"] if length else ["leave `readout` out, or use another mechanism"]
-        found.add("T308", spec_file.at(("signals", i, "with")), text, helps=helps)
+def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T326: a readout that can't carry out the mechanism; the table is `coverage`."""
+    for i, signal in enumerate(spec_file.spec.signals):
+        if isinstance(signal, Keep) or signal.with_ == "auto":
+            continue
+        readout = _readout(spec_file, signal.concept)
+        why = refusal(readout, signal.with_, signal.form)
+        if why is not None:
+            fitting = [
+                t for t in tools_for(signal.with_, signal.form) if t != "sae" or not _length(spec_file, signal.concept)
+            ]
+            others = ", ".join(f"`readout: {tool}`" for tool in fitting)
+            found.add(
+                "T326",
+                spec_file.at(("signals", i, "with")),
+                f"`{signal.concept}` is read by `{readout}`, which `{way(signal.with_, signal.form)}` can't use",
+                notes=[why],
+                helps=[f"read it by another tool: {others}", "use another mechanism"],
+            )
+
+
+def _readout(spec_file: SpecFile, name: str) -> Readout:
+    """What a concept is read by in the whole plan: as one of its signals asks, and a length by counting."""
+    asked = next((s.readout for s in spec_file.spec.signals if s.concept == name and s.readout), None)
+    return "detector" if _length(spec_file, name) and asked in (None, "sae") else asked or "sae"
+
+
+def _length(spec_file: SpecFile, name: str) -> bool:
+    """Is the concept a length, which no feature stands for?"""
+    return name in spec_file.library and spec_file.library[name].concept.surface == "length"
 
 
 def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:

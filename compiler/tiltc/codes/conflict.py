@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiltc.check.coverage import page
 from tiltc.codes.code import Code
 from tiltc.diagnostics import Severity
 
@@ -34,9 +35,13 @@ What to do: gate one of them, or read one by its own detector (`readout: detecto
         Severity.WARNING,
         """A concept and its parent are pulled two ways; the note says how far one would drag the other.
 
+The change is that of a reward term that takes the one to its target and knows nothing of the other; less than the other's
+`within` is not mentioned.
+
 Example: suppressing markdown alone moves bold by -80% of its signal, while bold is to be kept.
 
-What to do: nothing if the solver meets both (see the forecast); otherwise name the children you mean.""",
+What to do: nothing if the solver meets both (see the forecast); otherwise name the children you mean, or change only what
+the one has beyond the other: `apart_from`.""",
     ),
     Code(
         "T304",
@@ -46,7 +51,9 @@ What to do: nothing if the solver meets both (see the forecast); otherwise name 
 
 Example: `suppress: std.style.markdown` with `keep: std.style.list`.
 
-What to do: name the children that you mean. The joint solver may still separate the two; the forecast shows it.""",
+What to do: name the children that you mean, or suppress what the parent has beyond them (`apart_from: [std.style.list]`).
+The joint solver may still separate the two: once there is evidence, T303 says how far one drags the other, and T401
+refuses what no plan can meet.""",
     ),
     Code(
         "T305",
@@ -85,11 +92,10 @@ What to do: check the gate's definition with `tiltc concepts NAME`, or drop the 
         Severity.ERROR,
         """The mechanism or readout can't do what the signal asks of it.
 
-Example: `amplify: playful` with `with: filter`. Dropping data can block a behaviour, never strengthen it. Or `with: steer`
-with `readout: attention`: an attention probe reads a token with those before it and is no direction to steer along.
+Example: `amplify: playful` with `with: filter`. Dropping data can block a behaviour, never strengthen it.
 
-What to do: use `with: reward` or `with: reweight` to amplify; give a concept a detector before reading it by one; read it
-by `direction`, `probe` or `probe-pairwise` to steer.""",
+What to do: use `with: reward` or `with: reweight` to amplify; give a concept a detector before reading it by one. Which
+readout can carry out which mechanism: T326.""",
     ),
     Code(
         "T309",
@@ -214,5 +220,31 @@ Example: `suppress: flattery` with `with: inoculate`, where flattery is defined 
 
 What to do: add `instructions:` to the definition, two or three sentences that ask a model for the concept in different
 words, or choose another mechanism. Most style, stance and tone concepts of `std` have instructions.""",
+    ),
+    Code(
+        "T325",
+        "little left apart",
+        Severity.WARNING,
+        """A signal with `apart_from` changes what its concept has beyond others: the rest of a least-squares regression of
+its gaps on theirs. Here they explain more than 90% of its squared gap. What is left is mostly the noise of two readouts, and
+a large strength moves a small signal.
+
+Example: `suppress: std.style.bold` with `apart_from: parents`, on data where what is marked up at all is set in bold.
+
+What to do: suppress the concept as a whole and `keep` the others; where the solver can't meet both it says so (T401). Or
+name fewer concepts in `apart_from`.""",
+    ),
+    Code(
+        "T326",
+        "tool without this use",
+        Severity.ERROR,
+        f"""The signal's readout can't carry its mechanism out. Which can is a table: as in the paper (arXiv 2606.12360), or wider,
+where tiltc has a reason for it (docs/mechanisms.md).
+
+{page()}
+
+Example: `with: tokens` and `readout: detector`. A pattern says that a text shows the concept, not which tokens carry it.
+
+What to do: read the concept by a tool of the mechanism's column, or choose another mechanism.""",
     ),
 )

@@ -492,6 +492,22 @@ Example:
 
 What to do: ask for one of them, or define the concept again under a second name.""",
     ),
+    Code(
+        "T139",
+        "nobody to be apart from",
+        ERROR,
+        """\
+`apart_from:` leaves of a signal what its concept has beyond others. Here there are no others: the concept has no
+parents or siblings, the spec keeps nothing else, or the concept itself is in the list.
+
+Example:
+
+    signals:
+      - suppress: std.stance.flattery
+        apart_from: parents
+
+What to do: name the concepts that are meant (`apart_from: [std.stance.agreement]`), or give the definition `parents:`.""",
+    ),
 )
 
 _FILES = (

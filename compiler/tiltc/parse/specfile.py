@@ -10,9 +10,10 @@ from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.diagnostics import Span
+from tiltc.family import Tree, siblings
 from tiltc.paths import locate
 from tiltc.source import Route, SourceFile, override_span
-from tiltc.spec import Concept, Spec
+from tiltc.spec import Concept, Keep, Signal, Spec
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,35 @@ class SpecFile:
             yield ("signals", index, signal.verb), signal.concept
             if signal.when is not None:
                 yield ("signals", index, "when"), signal.when
+            apart = getattr(signal, "apart_from", None)
+            if isinstance(apart, tuple):
+                yield from ((("signals", index, "apart_from", k), name) for k, name in enumerate(apart))
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The parents of every concept within reach."""
+        return {name: definition.concept.parents for name, definition in self.library.items()}
+
+    def apart(self, signal: Signal) -> tuple[str, ...]:
+        """The concepts that a signal is to be told apart from, whatever way it names them; empty without `apart_from`."""
+        asked = None if isinstance(signal, Keep) else signal.apart_from
+        if asked is None:
+            return ()
+        if asked == "keeps":
+            every = tuple(dict.fromkeys(s.concept for s in self.spec.signals if isinstance(s, Keep)))
+        elif asked == "siblings":
+            every = siblings(self.tree, signal.concept)
+        else:
+            every = self.tree.get(signal.concept, ()) if asked == "parents" else asked
+        known = (n for n in every if n in self.library and self.library[n].concept.reads == "response")
+        return tuple(n for n in known if n != signal.concept)
 
     def reached(self) -> dict[str, Definition]:
-        """The definitions the signals depend on: what they name, its parents, and what its contrast is kept by."""
+        """The definitions the signals depend on: what they name and its parents, what its contrast is kept by, and what it is
+        told apart from."""
         reached: dict[str, Definition] = {}
         waiting = [name for _, name in self.named()]
+        waiting += [name for signal in self.spec.signals for name in self.apart(signal)]
         while waiting:
             name = waiting.pop()
             if name not in reached and name in self.library:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,8 +12,9 @@ from tiltc import detectors
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.groups import group_score
-from tiltc.plan import Discovered, Group, PlanConcept
+from tiltc.plan import Apart, Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
+from tiltc.residual import residual
 from tiltc.resolve.attention import probe_recipe
 from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
@@ -70,7 +72,13 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     opened = {n: _gate(world, spec_file, n, at, found) for n, at in gates.items()}
     if found.failed:
         return None, found
-    library = _library(world, spec_file, set(wanted))
+    apart = _apart(spec_file)
+    needed = {
+        n: _measure(world, spec_file, n, "library", None, at, found) for n, at in apart.items() if n not in wanted
+    }
+    if found.failed:
+        return None, found
+    library = _library(world, spec_file, set(wanted), {n: m for n, m in needed.items() if m})
     groups = discovered_groups(world)
     gaps = np.column_stack(
         [gap(world, group_score(g.group, world.responses)) for g in groups] or [np.zeros((len(world.prompts), 0))]
@@ -78,12 +86,11 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     measured = judge([m for m in declared.values() if m], library, gaps, world)
     by_name = {m.plan.name: m for m in measured}
     signals = tuple(
-        _signal(i, ask, by_name[ask.concept], opened[ask.when] if ask.when else None, world, spec_file, found)
+        _signal(i, ask, by_name, opened[ask.when] if ask.when else None, world, spec_file, found)
         for i, ask in enumerate(spec.signals)
     )
     report_readings(spec_file, signals, found)
-    everything = {m.plan.name: m for m in measured}
-    masking = _masking(world, spec_file, signals, tuple(everything.values()), groups, found)
+    masking = _masking(world, spec_file, signals, tuple(by_name.values()), groups, found)
     resolved = ResolvedSpec(
         pairs=world.pairs,
         signals=signals,
@@ -129,8 +136,6 @@ def _measure(
         )
         return None
     readout = _readout(concept, asked, fitted)
-    if readout is None and role == "library":
-        return None
     if readout is None:
         report_unresolved(spec_file, name, fitted, at, found)
         return None
@@ -177,21 +182,34 @@ def _readout(concept: Concept, asked: Readout | None, fitted: Fitted) -> Readout
     return "sae" if sae is None or sae.auroc.low >= LEAST_AUROC else None
 
 
-def _library(world: World, spec_file: SpecFile, declared: set[str]) -> tuple[Measured, ...]:
-    """Concepts nobody named that the data carries: measured for collateral, left out silently when it doesn't."""
-    out: list[Measured] = []
-    for name, definition in sorted(spec_file.library.items()):
+def _apart(spec_file: SpecFile) -> dict[str, tuple[str | int, ...]]:
+    """The concepts that signals are told apart from and that must be there, with the place that asks for them.
+
+    Siblings need not be: of a family the data carries what it carries.
+    """
+    signals = reversed(list(enumerate(spec_file.spec.signals)))
+    asking = [(i, s) for i, s in signals if getattr(s, "apart_from", None) not in (None, "siblings")]
+    return {name: ("signals", i, "apart_from") for i, s in asking for name in spec_file.apart(s)}
+
+
+def _library(
+    world: World, spec_file: SpecFile, declared: set[str], needed: dict[str, Measured]
+) -> tuple[Measured, ...]:
+    """Concepts that no signal changes or keeps: those that are `needed`, and what the data carries of the others."""
+    out = dict(needed)
+    for name, definition in spec_file.library.items():
         concept = definition.concept
         if (
             name in declared
+            or name in needed
             or concept.reads != "response"
             or concept.kind in ("contrast", "label", "features", "audit")
         ):
             continue
         measured = _measure(world, spec_file, name, "library", None, ("signals", 0), Diagnostics())
         if measured is not None:
-            out.append(measured)
-    return tuple(out)
+            out[name] = measured
+    return tuple(m for _, m in sorted(out.items()))
 
 
 def _gate(
@@ -283,13 +301,13 @@ def _readings(world: World, concept: Measured) -> Readings | None:
 def _signal(
     index: int,
     ask: Suppress | Keep | Amplify,
-    concept: Measured,
+    by_name: Mapping[str, Measured],
     gate: Measured | None,
     world: World,
     spec_file: SpecFile,
     found: Diagnostics,
 ) -> ResolvedSignal:
-    pull = None
+    concept, pull = by_name[ask.concept], None
     if not isinstance(ask, Keep) and ask.with_ in ("steer", "inoculate"):
         definition, at = spec_file.library[ask.concept], spec_file.at(("signals", index, "with"))
         pull = pull_of(world, ask, definition, None if gate is None else gate.present)
@@ -299,6 +317,16 @@ def _signal(
             report_unread(ask.concept, at, found)
         elif pull.forward and pull.vector and pull.layer < 0:
             report_no_layer(ask.concept, at, found)
-    gap = concept.gap if gate is None or gate.present is None else np.where(gate.present, concept.gap, 0.0)
-    effect = mean_effect(gap, world.pairs.cluster)
-    return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se, pull)
+    others = sorted(n for n in set(spec_file.apart(ask)) if n in by_name)
+    opened = True if gate is None or gate.present is None else gate.present
+    gap, *rest = (np.where(opened, by_name[n].gap, 0.0) for n in (ask.concept, *others))
+    if not others:
+        effect = mean_effect(gap, world.pairs.cluster)
+        return ResolvedSignal(index, ask, concept, gate, gap, effect.interval.value, effect.se, pull)
+    left = residual(gap, np.column_stack(rest))
+    apart = Apart(
+        coefficients={n: float(b) for n, b in zip(others, left.coefficients, strict=True)},
+        explained=float(f"{left.explained:.6g}"),
+    )
+    effect = mean_effect(left.influence, world.pairs.cluster)
+    return ResolvedSignal(index, ask, concept, gate, left.gap, float(left.gap.mean()), effect.se, pull, apart)

@@ -79,7 +79,7 @@ def _requests(world: World, ask: Signal, definition: Definition) -> list[Request
     if getattr(ask, "with_", "") == "inoculate":
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
     if ask.readout == "attention":
-        # linting refuses it: see `check.steering`
+        # linting refuses it: see `check.coverage`
         return []
     try:
         direction = vector_of(world, definition, "direction")

@@ -50,22 +50,29 @@ Reward = Callable[..., list[float | None]]
 
 @dataclass(frozen=True)
 class Term:
-    """One signal's part of the reward: -strength * score of a concept, on prompts that express the gate."""
+    """One signal's part of the reward: -strength * score of a concept, on prompts that express the gate.
+
+    The score is the sum of coefficient times readout over `parts`: one, or those of what a signal tells its concept apart from
+    beside it.
+    """
 
     action: Action
-    concept: PlanConcept
+    parts: tuple[tuple[PlanConcept, float], ...]
     gate: str | None
 
 
 def terms_of(plan: Plan) -> tuple[Term, ...]:
     """The plan's reward actions with what reads them; keeps that compensate are among them."""
-    concepts = {concept.name: concept for concept in plan.concepts if concept.role == "declared"}
-    gates = {f"{row.verb}: {row.label}": row.when for row in plan.forecast if row.verb}
-    return tuple(
-        Term(action, concepts[action.concept], gates.get(action.signal))
-        for action in plan.actions
-        if action.mechanism == "reward"
-    )
+    concepts = {concept.name: concept for concept in plan.concepts if concept.role != "gate"}
+    rows = {f"{row.verb}: {row.label}": row for row in plan.forecast if row.verb}
+
+    def term(action: Action) -> Term:
+        row = rows.get(action.signal)
+        others = row.apart.coefficients if row is not None and row.apart is not None else {}
+        parts = ((concepts[action.concept], 1.0), *((concepts[name], -b) for name, b in others.items()))
+        return Term(action, parts, row.when if row is not None else None)
+
+    return tuple(term(action) for action in plan.actions if action.mechanism == "reward")
 
 
 @dataclass
@@ -107,12 +114,13 @@ def feature_reward(term: Term, index: int, readings: Readings) -> Reward:
         asked, texts = [_text(prompt) for prompt in prompts], [_answer(c) for c in completions]
         try:
             reading = readings.of(asked, texts)
-            score = concept_scores(term.concept, texts, csc_matrix(reading.max), reading.projections)
+            features = csc_matrix(reading.max)
+            each = [b * concept_scores(c, texts, features, reading.projections) for c, b in term.parts]
         except detectors.PatternTimeout:
             return [None] * len(texts)
         is_open = np.array([row[index] for row in columns[OPEN]], dtype=bool)
         # 0 - x, so that no score gives a reward of 0 and not of -0
-        return (0.0 - term.action.strength * np.where(is_open, score, 0.0)).tolist()
+        return (0.0 - term.action.strength * np.where(is_open, np.sum(each, axis=0), 0.0)).tolist()
 
     reward.__name__ = term.action.signal
     return reward

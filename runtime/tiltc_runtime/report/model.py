@@ -82,6 +82,8 @@ class ConceptOutcome(Frozen):
     verb: Verb | None = None
     #: the gate: only rollouts whose prompt expresses it were used
     when: str | None = None
+    #: what the signal tells the concept apart from: levels and shifts are of the rest
+    apart: tuple[str, ...] = ()
     #: rollouts of each policy that were used
     rollouts: int
     #: what verdict and shifts are in: share of rollouts showing the concept, or mean standardised readout score
@@ -103,7 +105,7 @@ class ConceptOutcome(Frozen):
 
     @property
     def label(self) -> str:
-        return gated(self.name, self.when)
+        return gated(self.name, self.when, self.apart)
 
 
 class ForecastPoint(Frozen):

@@ -11,7 +11,7 @@ from tiltc.parse.rules.definitions import blank_definitions, misread_clusters, m
 from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_parents, wrong_side
 from tiltc.parse.rules.patterns import backtracking_patterns, invalid_patterns
 from tiltc.parse.rules.references import unpinned_references
-from tiltc.parse.rules.signals import idle_amplify, repeated_signals, two_readouts, unclear_target
+from tiltc.parse.rules.signals import idle_amplify, nobody_apart, repeated_signals, two_readouts, unclear_target
 from tiltc.parse.specfile import SpecFile
 
 RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
@@ -23,6 +23,7 @@ RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
     two_readouts,
     idle_amplify,
     unclear_target,
+    nobody_apart,
     odd_names,
     blank_definitions,
     missing_examples,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tiltc.diagnostics import Diagnostic, Label
 from tiltc.parse.specfile import SpecFile
-from tiltc.spec import Amplify
+from tiltc.spec import Amplify, Keep
 
 
 def repeated_signals(file: SpecFile) -> Iterator[Diagnostic]:
@@ -56,3 +56,27 @@ def unclear_target(file: SpecFile) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "T122", Label(file.at(("signals", index, "to"), key=True), text), helps=("write `to: 2x`",)
             )
+
+
+def nobody_apart(file: SpecFile) -> Iterator[Diagnostic]:
+    """A signal that is to be told apart from nobody, or from itself."""
+    for index, signal in enumerate(file.spec.signals):
+        if isinstance(signal, Keep) or signal.apart_from is None:
+            continue
+        asked, name, at = signal.apart_from, signal.concept, file.at(("signals", index, "apart_from"))
+        if isinstance(asked, tuple) and name in asked:
+            at = file.at(("signals", index, "apart_from", asked.index(name)))
+            yield Diagnostic(
+                "T139", Label(at, f"`{name}` is not apart from itself"), helps=("take it out of the list",)
+            )
+        elif not isinstance(asked, tuple) and not file.apart(signal):
+            text = "nothing else is kept in this spec" if asked == "keeps" else f"`{name}` has no {asked}"
+            helps = ("name the concepts: `apart_from: [NAME]`", *_HELPS[asked])
+            yield Diagnostic("T139", Label(at, text), helps=helps)
+
+
+_HELPS = {
+    "parents": ("give its definition `parents:`",),
+    "siblings": ("siblings are the other concepts with one of its `parents:`",),
+    "keeps": (),
+}
