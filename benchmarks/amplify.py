@@ -27,10 +27,12 @@ TONE, GATE, TIMES = "cheer", "nature", ("1.3x", "1.6x", "1.9x")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--cells", help="`none` for the table alone")
+    parser.add_argument("--cells", help="only these, by comma, as `global-1.9x`; `none` for the table alone")
     args = parser.parse_args()
     for gated in (False, True):
-        for times in [] if args.cells == "none" else reversed(TIMES):
+        for times in reversed(TIMES):
+            if args.cells and name_of(gated, times).removeprefix("amplify-") not in args.cells.split(","):
+                continue
             run_cell(args.work, name_of(gated, times), spec_of(args.work, gated, times), args.work / "held_out.jsonl")
     print(table(args.work))
     return 0
