@@ -120,7 +120,7 @@ def _descend(
 
 
 @contextmanager
-def _one_thread() -> Generator[None]:
+def _one_thread() -> Generator[None, None, None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
