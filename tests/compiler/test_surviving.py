@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from tiltc.evidence.sampled import Answer, kept_examples, read_answers, write_answers
-from tiltc.evidence.surviving import FEWEST, Opinions, survivors
+from tiltc.evidence.surviving import Opinions, survivors
 from tiltc.judge import Verdict, read_verdict
+
+#: the fewest answers of a side, as the paper has it
+FEWEST = 5
 
 
 def answers(*scores: float | None, label: int = 1) -> list[Answer]:
