@@ -346,7 +346,7 @@ def _panel(
     *,
     zero: bool = True,
 ) -> Panel:
-    beside = {name: value for name, value in guides.items() if value is not None}
+    beside: dict[PolicyName, float] = {name: value for name, value in guides.items() if value is not None}
     start = 44.0 + 360.0 * place
     across = axis([*(left for left, *_ in values), 1.0], start, start + 300.0)
     ends = [end for *_, low, high in values for end in (low, high)]
