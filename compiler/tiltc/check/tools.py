@@ -88,7 +88,9 @@ def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
 def _readout(spec_file: SpecFile, name: str) -> Readout:
     """What a concept is read by in the whole plan: as one of its signals asks, and a length by counting."""
     asked = next((s.readout for s in spec_file.spec.signals if s.concept == name and s.readout), None)
-    return "detector" if _length(spec_file, name) and asked in (None, "sae") else asked or "sae"
+    if _length(spec_file, name) and asked in (None, "sae"):
+        return "detector"
+    return asked or "sae"
 
 
 def _length(spec_file: SpecFile, name: str) -> bool:
