@@ -87,10 +87,10 @@ def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
 
 def _readout(spec_file: SpecFile, name: str) -> Readout:
     """What a concept is read by in the whole plan: as one of its signals asks, and a length by counting."""
-    asked = next((s.readout for s in spec_file.spec.signals if s.concept == name and s.readout), None)
+    asked: Readout | None = next((s.readout for s in spec_file.spec.signals if s.concept == name and s.readout), None)
     if _length(spec_file, name) and asked in (None, "sae"):
         return "detector"
-    return asked or "sae"
+    return "sae" if asked is None else asked
 
 
 def _length(spec_file: SpecFile, name: str) -> bool:
