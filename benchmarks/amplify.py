@@ -61,7 +61,7 @@ def table(work: Path) -> str:
             if not isinstance(cell, Measured):
                 lines.append(f"| {name_of(gated, times)} | {cell} | | | | |")
                 continue
-            of = inside[np.array(cell.facts["prompts"])]
+            of = inside[cell.prompts]
             columns = [
                 f"{rates(part)} | {points(part.change(TONE))}" for part in (narrowed(cell, of), narrowed(cell, ~of))
             ]

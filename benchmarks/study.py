@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,12 @@ class Measured:
 
     Attributes:
         present: policy -> trait -> (rollouts,) booleans.
+        prompts: (rollouts,) which prompt each answers.
         facts: what `cell.json` holds.
     """
 
     present: Mapping[str, Mapping[str, np.ndarray]]
+    prompts: np.ndarray
     facts: dict[str, Any]
 
     def rate(self, policy: str, trait: str) -> float:
@@ -63,16 +66,21 @@ class Measured:
     def off_target(self, traits: Sequence[str]) -> tuple[float, float, float]:
         """Mean absolute change from plain training over other traits, as a share."""
         both = np.stack([[self.present[p][t] for t in traits] for p in ("plain", "tilted")]).astype(float)
-        rows = _resampled(both.shape[-1])
-        change = np.abs(both[1].mean(1) - both[0].mean(1)).mean()
-        drawn = np.abs((both[1] - both[0])[:, rows].mean(2)).mean(0)
-        return float(change), *_ends(drawn)
+        moved = both[1] - both[0]
+        return float(np.abs(moved.mean(1)).mean()), *_ends(np.abs(moved @ self._weights).mean(0))
 
     def _bootstrap(self, trait: str, function: Any) -> tuple[float, float, float]:
         shown = np.stack([self.present[p][trait] for p in POLICIES]).astype(float)
-        drawn = shown[:, _resampled(shown.shape[1])].mean(2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(function(shown.mean(1))), *_ends(function(drawn))
+            return float(function(shown.mean(1))), *_ends(function(shown @ self._weights))
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        """(rollouts, resamples) weights of prompts drawn with replacement, the same in every call; columns sum to 1."""
+        _, prompt = np.unique(self.prompts, return_inverse=True)
+        count = int(prompt.max()) + 1
+        drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES).T[prompt]
+        return drawn / drawn.sum(0)
 
 
 def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None = None) -> None:
@@ -84,7 +92,7 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
     file = place / "spec.yaml"
     file.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
     store, plain, begun = work / "evidence", work / "plain", time.monotonic()
-    tiltc("harvest", file, "--store", store)
+    demanded("harvest", file, "--store", store)
     code, said = tiltc("compile", file, "-o", place / "plan", "--store", store, "--format", "json")
     if code:
         found = [d["code"] for d in json.loads(said)["diagnostics"] if d["severity"] == "error"]
@@ -92,9 +100,10 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
         return
     shared = ("--reference", work / "reference")
     if not (plain / "record.json").exists():
-        tiltc("run", place / "plan", "--plain", "-o", plain, *shared)
-    tiltc("run", place / "plan", "-o", place / "tilted", *shared)
-    tiltc("verify", place / "tilted", "--baseline", plain, "--store", store)
+        demanded("run", place / "plan", "--plain", "-o", plain, *shared)
+    demanded("run", place / "plan", "-o", place / "tilted", *shared)
+    # 1: it has something to say
+    demanded("verify", place / "tilted", "--baseline", plain, "--store", store, allowed=(0, 1))
     facts = forecast_of(place / "plan")
     if held_out is not None:
         facts["held_out"] = {
@@ -165,7 +174,15 @@ def read_cell(work: Path, name: str, traits: Sequence[str]) -> Measured | str:
         policy: {t: np.asarray(detectors.present(spec.library[t].concept, said), dtype=bool) for t in traits}
         for policy, said in texts.items()
     }
-    return Measured(present, facts | {"texts": texts, "prompts": [r["prompt"] for r in rows if r["policy"] == "start"]})
+    prompts = np.array([row["prompt"] for row in rows if row["policy"] == "start"])
+    return Measured(present, prompts, facts | {"texts": texts})
+
+
+def demanded(*arguments: object, allowed: tuple[int, ...] = (0,)) -> None:
+    """A call without which there is no cell."""
+    code, said = tiltc(*arguments)
+    if code not in allowed:
+        raise SystemExit(f"tiltc {arguments[0]} ended with {code}\n{said}")
 
 
 def tiltc(*arguments: object) -> tuple[int, str]:
@@ -186,11 +203,6 @@ def percent(values: tuple[float, float, float]) -> str:
 
 def points(values: tuple[float, float, float]) -> str:
     return f"{100 * values[0]:.1f} ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
-
-
-def _resampled(count: int) -> np.ndarray:
-    """(resamples, count) rows drawn with replacement, the same in every call."""
-    return np.random.default_rng(0).integers(0, count, (RESAMPLES, count))
 
 
 def _ends(drawn: np.ndarray) -> tuple[float, float]:

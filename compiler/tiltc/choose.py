@@ -105,7 +105,9 @@ def _assign(bands: tuple[Band, ...], spec: Spec, state: State) -> dict[int, tupl
             out[band.signal.index] = _auto(band, spec, state)
         else:
             forward = "; the forecast counts its first-step offset, not what is learned apart from it"
+            fixed = "; the same offset, in logits, for every pair that leans to it"
             said = "asked for in the spec" + (forward if ask.form == "forward" else "")
+            said += fixed if ask.offset == "fixed" else ""
             out[band.signal.index] = (ask.with_, said)
     return out
 
@@ -237,12 +239,8 @@ def _infeasible(
 ) -> None:
     clash = [solving[i] for i in solution.certificate] or solving
     first = next((b for b in clash if not isinstance(b.signal.ask, Keep)), clash[0])
-    others = [
-        Label(_place(spec_file, b), f"with `{b.signal.verb}: {b.signal.concept.plan.name}`")
-        for b in clash
-        if b is not first
-    ]
-    name = first.signal.concept.plan.name
+    others = [Label(_place(spec_file, b), f"with `{b.signal.verb}: {b.signal.label}`") for b in clash if b is not first]
+    name = first.signal.label
     if mechanism == "filter":
         found.add(
             "T402",
@@ -294,7 +292,7 @@ def _unmasked(
     found.add(
         "T408",
         _place(spec_file, first),
-        f"with its tokens masked, `{first.signal.concept.plan.name}` is not where it is wanted",
+        f"with its tokens masked, `{first.signal.label}` is not where it is wanted",
         notes=[f"{_line(b)}, with the masks {value:+.4f}" for b, value in named],
         helps=[
             "mask more around each token: `unit: span`",
@@ -309,7 +307,7 @@ def _sides(band: Band) -> tuple[int, int]:
 
 def _line(band: Band) -> str:
     return (
-        f"{band.signal.verb} {band.signal.concept.plan.name}: signal today {band.signal.today:+.4f}, "
+        f"{band.signal.verb} {band.signal.label}: signal today {band.signal.today:+.4f}, "
         f"allowed {band.target - band.tolerance:+.4f} to {band.target + band.tolerance:+.4f}"
     )
 
@@ -328,7 +326,7 @@ def _missed(spec_file: SpecFile, band: Band, state: State, found: Diagnostics) -
     reached = float((state.gap(band.signal) * factor).mean())
     if abs(reached - band.target) <= band.tolerance * (1 + 1e-6):
         return
-    forward, name = band.signal.index in state.forward, band.signal.concept.plan.name
+    forward, name = band.signal.index in state.forward, band.signal.label
     found.add(
         "T407",
         spec_file.at(("signals", band.signal.index, "form" if forward else "strength")),

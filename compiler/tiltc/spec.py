@@ -60,7 +60,7 @@ Texts = Annotated[
 class Judge(Closed):
     """A model behind an OpenAI-compatible endpoint that says from 0 to 100 how much an answer shows a concept."""
 
-    model: str
+    model: str = Field(min_length=1)
     endpoint: str | None = Field(default=None, description="by default what the environment has in TILTC_JUDGE")
     rubric: str | None = Field(default=None, description="what is judged; by default the concept's `about`")
 

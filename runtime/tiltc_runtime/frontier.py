@@ -24,9 +24,22 @@ def differences(report: Report, other: Report) -> list[str]:
     for name in names:
         if _digest(report, name) != _digest(other, name):
             out.append(f"it was verified beside another {'starting policy' if name == 'start' else 'baseline'}")
-    if not frontiers(report, [other], {}):
-        out.append("it changes none of the signals that this run changes")
+    if report.plan.train != other.plan.train or (report.plan.model, report.plan.data) != (
+        other.plan.model,
+        other.plan.data,
+    ):
+        out.append("it is another training: settings, model or data differ")
+    if _changed(report) != _changed(other):
+        out.append("it changes other signals than this run does")
+    elif {row.name for row in report.collateral} != {row.name for row in other.collateral}:
+        out.append("other things are measured beside its signals")
+    elif not frontiers(report, [other], {}):
+        out.append("none of its signals has a share of today's that its plan leaves")
     return out
+
+
+def _changed(report: Report) -> set[tuple[str, str]]:
+    return {(c.label, c.verb) for c in report.concepts if c.verb is not None}
 
 
 def frontiers(report: Report, others: Sequence[Report], losses: Mapping[str, float]) -> tuple[Frontier, ...]:

@@ -13,6 +13,7 @@ and the start policy is sampled once for all runs.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,7 +110,8 @@ def _batches(prompts: Sequence[Prompt], wanted: Sequence[tuple[int, int]]) -> li
 def _rewrite(file: Path, kept: dict[tuple[int, int], Rollout]) -> None:
     """Start the file, or clear it of a torn line, so that appending begins on a new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
+    # evidence of two data sets may share the file
+    part = file.with_suffix(f".{os.getpid()}.part")
     part.write_text("".join(_line(rollout) for rollout in kept.values()), encoding="utf-8")
     part.replace(file)
 

@@ -111,6 +111,9 @@ class _Sampling:
 
     def write(self, place: Path, recipe: Recipe, policy: Policy) -> None:
         """Sample, filter, and make the set's folder appear."""
+        if self.contrast.judge is not None:
+            # a judge that nobody named should not cost the sampling
+            self._judged([], Opinions(), recipe.rubric or "")
         answers = [answer for side in (1, 0) for answer in self._side(side, policy)]
         opinions = self._detected(answers)
         if self.contrast.judge is not None:

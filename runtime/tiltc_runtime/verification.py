@@ -203,12 +203,10 @@ def _measure(
     activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
     report, more = assess(Trial(run.plan, asked, prompts, answers, activations))
     found.extend(more)
+    write_report(report, out)
     if swept:
-        measured, more = _with_frontiers(report, start, run, plain, swept, answers["start"], prompts, store, say)
+        report, more = _with_frontiers(report, start, run, plain, swept, answers["start"], prompts, store, say)
         found.extend(more)
-        if measured is None:
-            return None, found
-        report = measured
     write_report(report, out)
     return report, found
 
@@ -223,21 +221,17 @@ def _with_frontiers(
     prompts: Sequence[Prompt],
     store: Path,
     say: Say,
-) -> tuple[Report | None, Diagnostics]:
-    """The report with the frontiers of a sweep. T654 when a run is no point of it."""
+) -> tuple[Report, Diagnostics]:
+    """The report with the frontiers of a sweep; as it was, and T654, when a run is no point of it."""
     found, others = Diagnostics(), list[Report]()
     for other in swept:
-        try:
-            theirs = read_report(other.folder / VERIFY_FOLDER)
-            problems = differences(report, theirs)
-        except (OSError, ValueError):
-            found.add("T654", None, f"{other.folder}", notes=["it was not verified by this version of tiltc"])
-            continue
-        if problems:
+        theirs, problems = _swept(other, run, report)
+        if theirs is None or problems:
             found.add("T654", None, f"{other.folder}", notes=problems)
-        others.append(theirs)
+        else:
+            others.append(theirs)
     if found.failed:
-        return None, found
+        return report, found
     runs = {policy.digest: policy for policy in _policies(start, run, plain).values()}
     runs |= {other.policy_digest: Policy("swept", other.policy_digest, partial(load_trained, other)) for other in swept}
     losses: dict[str, float] = {}
@@ -246,6 +240,21 @@ def _with_frontiers(
         load = partial(_loaded, start, policy)
         losses[digest] = held_out_loss(digest, load, prompts, said.rollouts, store / "losses.json")
     return report.model_copy(update={"frontiers": frontiers(report, others, losses)}), found
+
+
+def _swept(other: Run, run: Run, report: Report) -> tuple[Report | None, list[str]]:
+    """The report of a run of a sweep, and why it is no point of it, if it isn't."""
+    try:
+        theirs = read_report(other.folder / VERIFY_FOLDER)
+    except (OSError, ValueError):
+        return None, ["it was not verified by this version of tiltc"]
+    problems = differences(report, theirs)
+    ours, pins = run.plan.pins, other.plan.pins
+    if (ours.data, ours.template, ours.sae, ours.model) != (pins.data, pins.template, pins.sae, pins.model):
+        problems.append("its model, SAE, data or template is another")
+    if all(policy.digest != other.policy_digest for policy in theirs.policies):
+        problems.append("its weights are not those that were verified")
+    return theirs, problems
 
 
 def _loaded(start: _Start, policy: Policy) -> LoadedModel:

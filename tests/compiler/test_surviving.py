@@ -13,7 +13,7 @@ from tiltc.evidence.surviving import Opinions, survivors
 from tiltc.judge import Verdict, read_verdict
 
 #: the fewest answers of a side, as the paper has it
-FEWEST = 5
+FEWEST = 20
 
 
 def answers(*scores: float | None, label: int = 1) -> list[Answer]:
@@ -62,9 +62,9 @@ def test_detectors_decide() -> None:
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_too_few_survivors_keep_all(side: int) -> None:
-    """With four left on one side nothing is filtered on both, but what has no text; with five the filter holds."""
+    """With one too few left on a side nothing is filtered on both, but what has no text; with one more the filter holds."""
     wrong, right = (0.0, 100.0) if side else (100.0, 0.0)
-    other = answers(*[100.0 - right] * 6, wrong, label=1 - side)
+    other = answers(*[100.0 - right] * (FEWEST + 1), wrong, label=1 - side)
     few = answers(*[right] * (FEWEST - 1), wrong, wrong, label=side)
     few[-1] = replace(few[-1], response="")
     found, unfiltered = survivors([*few, *other], Opinions(judged=True))

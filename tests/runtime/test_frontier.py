@@ -92,7 +92,9 @@ def test_points_stand_inside_their_panels(report: Report) -> None:
     [
         ({"settings": {"rollouts": 3}}, "other prompts or settings"),
         ({"policies": {"digest": "another"}}, "another starting policy"),
-        ({"concepts": {"verb": None}}, "none of the signals"),
+        ({"concepts": {"verb": "keep"}}, "other signals"),
+        ({"collateral": {"name": "another"}}, "other things are measured"),
+        ({"plan": {"data": "other pairs"}}, "another training"),
     ],
 )
 def test_what_can_not_be_compared_is_named(report: Report, change: dict[str, Any], told: str) -> None:
@@ -136,6 +138,7 @@ def test_a_sweep_of_runs_goes_into_the_report(world: Path) -> None:
     code, out, _ = told("verify", world / "run", *beside, "--sweep", bare)
     assert code == 1
     assert "T654" in out
+    assert Report.model_validate_json((world / "run/verify/report.json").read_bytes()).frontiers == ()
     code, out, err = told("verify", world / "run", *beside, "--sweep", other, "--format", "json")
     assert code in (0, 1), err
     (frontier,) = Report.model_validate_json(out).frontiers

@@ -24,6 +24,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
     for rule in (
         opposed.same_concept,
         opposed.family,
+        opposed.moving_ground,
         tools.mechanism_cannot,
         tools.uncovered_tool,
         instructions.no_instructions,

@@ -68,7 +68,19 @@ def misplaced_mechanism(spec_file: SpecFile, found: Diagnostics) -> None:
     fitting = MECHANISMS[train.method]
     named = [name for name in get_args(Mechanism) if name in fitting]
     for i, signal in enumerate(spec_file.spec.signals):
-        if isinstance(signal, Keep) or signal.with_ == "auto" or signal.with_ in fitting:
+        if isinstance(signal, Keep):
+            continue
+        if train.method == "grpo" and signal.offset == "fixed":
+            found.add(
+                "T317",
+                spec_file.at(("signals", i, "offset")),
+                "`offset: fixed` has no place in `method: grpo`",
+                notes=[
+                    "a reward term is in proportion to what a response shows, and there is no pair to lean anywhere"
+                ],
+                helps=["remove `offset`"],
+            )
+        if signal.with_ == "auto" or signal.with_ in fitting:
             continue
         found.add(
             "T317",

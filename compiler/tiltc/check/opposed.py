@@ -61,6 +61,28 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
             )
 
 
+def moving_ground(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T327: a concept is told apart from another that a second signal changes."""
+    signals = spec_file.spec.signals
+    for i, signal in enumerate(signals):
+        apart = spec_file.apart(signal)
+        for j, other in enumerate(signals):
+            if signal.concept == other.concept or other.verb == "keep" or not _meet(signal, other):
+                continue
+            moved = [n for n in apart if n == other.concept or related(spec_file, n, other.concept)]
+            if moved:
+                found.add(
+                    "T327",
+                    spec_file.at(("signals", i, "apart_from")),
+                    f"`{signal.concept}` is told apart from `{moved[0]}`, which does not stay",
+                    labels=[
+                        Label(spec_file.at(("signals", j, other.verb)), f"`{other.concept}` is {PAST[other.verb]} here")
+                    ],
+                    helps=["leave `apart_from` out where the others change as well"],
+                )
+                break
+
+
 def _parent(spec_file: SpecFile, first: str, second: str) -> str | None:
     if first in ancestors(spec_file.tree, second):
         return first

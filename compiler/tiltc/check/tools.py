@@ -30,6 +30,7 @@ def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
         if not isinstance(signal, Keep):
             _blocks(spec_file, i, signal, found)
             _settings(spec_file, i, signal, found)
+            _fixed(spec_file, i, signal, found)
         definition = spec_file.library.get(signal.concept)
         if (
             signal.readout == "detector"
@@ -96,6 +97,22 @@ def _readout(spec_file: SpecFile, name: str) -> Readout:
 def _length(spec_file: SpecFile, name: str) -> bool:
     """Is the concept a length, which no feature stands for?"""
     return name in spec_file.library and spec_file.library[name].concept.surface == "length"
+
+
+def _fixed(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
+    """A fixed offset needs to know which pairs lean to the concept, and nothing else."""
+    if signal.offset != "fixed":
+        return
+    readout = _readout(spec_file, signal.concept)
+    if signal.apart_from is not None:
+        text = "`offset: fixed` asks which pairs lean to the concept, and what it has beyond others leans everywhere"
+        helps = ["leave `offset` or `apart_from` out"]
+    elif readout not in ("sae", "detector") or _length(spec_file, signal.concept):
+        text = f"by `{readout}` half of all pairs lean to any concept, so `offset: fixed` is no subset of them"
+        helps = ["read it by `sae` or `detector`, or leave `offset` out"]
+    else:
+        return
+    found.add("T308", spec_file.at(("signals", i, "offset")), text, helps=helps)
 
 
 def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:

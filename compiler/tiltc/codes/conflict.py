@@ -247,4 +247,17 @@ Example: `with: tokens` and `readout: detector`. A pattern says that a text show
 
 What to do: read the concept by a tool of the mechanism's column, or choose another mechanism.""",
     ),
+    Code(
+        "T327",
+        "apart from what moves",
+        Severity.WARNING,
+        """A signal changes what its concept has beyond others, and another signal changes one of those, or one of their
+parents or children. What is left of a regression is counted with the coefficients of today's gaps: once the others are taken
+away, holding that rest at its target takes the concept as a whole along.
+
+Example: `suppress: std.style.bold` with `apart_from: parents`, beside `suppress: std.style.list`. The two have a parent, and the
+list takes some of it away.
+
+What to do: leave `apart_from` out, and say of each concept what is to become of it; the solver meets them jointly.""",
+    ),
 )

@@ -167,7 +167,7 @@ What to do: leave `readout` out, or define the concept by `pattern`, `words`, `s
 The threshold is the one with the best F1 between responses that show the concept and responses that don't. A contrast
 set has means over whole responses for vectors, and no tokens to set a threshold on.
 
-Example: `with: tokens` and `readout: direction` for a concept defined by `examples:`.
+Example: `with: tokens` and `readout: direction` for a concept defined by `examples:` or `contrast:`.
 
 What to do: leave `readout` out, so that the SAE's features are used; or define the concept by a detector.""",
     ),

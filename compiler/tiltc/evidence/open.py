@@ -124,7 +124,8 @@ def _check_sets(
 
 
 def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
-    return (sampled.recipe.key, sampled.model, sampled.template) != (name, of.model.digest, of.template)
+    ours = (sampled.recipe.key, sampled.model, sampled.template, sampled.dtype)
+    return ours != (name, of.model.digest, of.template, of.dtype)
 
 
 def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:

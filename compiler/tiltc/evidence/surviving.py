@@ -12,8 +12,9 @@ from tiltc.evidence.sampled import Answer
 
 Bools = npt.NDArray[np.bool_]
 
-#: a judge's least score of a positive answer, its largest of a negative one, and the fewest answers of a side
-LEAST, MOST, FEWEST = 50.0, 50.0, 5
+#: a judge's least score of a positive answer, its largest of a negative one, and the fewest answers of a side: the paper
+#: falls back below 5, but fitting needs 10 of a class in each half
+LEAST, MOST, FEWEST = 50.0, 50.0, 20
 
 
 @dataclass(frozen=True)

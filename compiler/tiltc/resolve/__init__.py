@@ -203,7 +203,7 @@ def _library(
             name in declared
             or name in needed
             or concept.reads != "response"
-            or concept.kind in ("contrast", "label", "features", "audit")
+            or concept.kind in ("label", "features", "audit")
         ):
             continue
         measured = _measure(world, spec_file, name, "library", None, ("signals", 0), Diagnostics())
@@ -318,6 +318,13 @@ def _signal(
         elif pull.forward and pull.vector and pull.layer < 0:
             report_no_layer(ask.concept, at, found)
     others = sorted(n for n in set(spec_file.apart(ask)) if n in by_name)
+    if spec_file.apart(ask) and not others:
+        found.add(
+            "T139",
+            spec_file.at(("signals", index, "apart_from")),
+            f"the data shows none of what `{ask.concept}` is to be told apart from: {', '.join(spec_file.apart(ask))}",
+            helps=["leave `apart_from` out"],
+        )
     opened = True if gate is None or gate.present is None else gate.present
     gap, *rest = (np.where(opened, by_name[n].gap, 0.0) for n in (ask.concept, *others))
     if not others:

@@ -78,7 +78,7 @@ def steering_tool(ask: Signal) -> VectorTool:
 def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:
     if getattr(ask, "with_", "") == "inoculate":
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
-    if ask.readout == "attention":
+    if ask.readout in ("attention", "detector"):
         # linting refuses it: see `check.coverage`
         return []
     try:
