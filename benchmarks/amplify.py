@@ -73,9 +73,8 @@ def table(work: Path) -> str:
 
 
 def narrowed(cell: Measured, rows: np.ndarray) -> Measured:
-    return Measured(
-        {p: {t: shown[rows] for t, shown in traits.items()} for p, traits in cell.present.items()}, cell.facts
-    )
+    present = {p: {t: shown[rows] for t, shown in traits.items()} for p, traits in cell.present.items()}
+    return Measured(present, cell.prompts[rows], cell.facts)
 
 
 def rates(cell: Measured) -> str:
