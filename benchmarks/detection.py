@@ -119,7 +119,8 @@ def read(model: Any, sae: Any, rows: list[dict[str, Any]]) -> Read:
     reading = Reader(model, sae).read(items, kept)
     half = halves(np.array([sha256_text(row["pair"]) for row in rows]))
     label = np.array([bool(row["label"]) for row in rows])
-    texts = Labelled(reading.max.tocsc(), reading.residuals.astype(float), label, half)
+    activations = reading.responses.matrix(reading.responses.max, sae.config.d_sae).tocsc()
+    texts = Labelled(activations, reading.residuals.astype(float), label, half)
     return Read(texts, kept.residuals, kept.sizes, [row["response"] for row in rows])
 
 
