@@ -20,7 +20,7 @@ from tests.runtime.tiny import CHAT_TEMPLATE, tiny_data_file, tiny_model_folder,
 from tiltc import endpoint
 from tiltc.cli import main
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import Evidence, Manifest, SampledManifest, examples_digest, open_evidence, recipe_of
+from tiltc.evidence import Evidence, Manifest, SampledManifest, examples_digest, open_evidence, recipe_of, surviving
 from tiltc.evidence.sampled import ANSWERS, Answer, kept_examples, read_answers
 from tiltc.parse import SpecFile, parse
 from tiltc.planfile import read_plan
@@ -64,8 +64,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
+    """Before the module's other fixtures: bits are compared, and threads change the order of sums."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -336,8 +337,9 @@ def judged(url: str) -> str:
     return setting("judge", f"{{model: m, endpoint: '{url}'}}")
 
 
-def test_a_judge_filters(made: Path, first: Path, judge: tuple[Judge, str]) -> None:
+def test_a_judge_filters(made: Path, first: Path, judge: tuple[Judge, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are in the artifact; positives below 50 and negatives above are out; refusals and answers without a score too."""
+    monkeypatch.setattr(surviving, "FEWEST", 5)
     state, url = judge
     by_question = {q: str(90 if i % 3 == 0 else 20 if i % 3 == 1 else 50) for i, q in enumerate(QUESTIONS)}
     by_question |= {QUESTIONS[0]: '"refusal"', QUESTIONS[1]: '"no idea"'}
