@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +18,8 @@ from tiltc.evidence.read import Evidence, Shard
 from tiltc.evidence.sampled import FOLDER as SAMPLED
 from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenPin
+
+Pin = TypeVar("Pin", TokenPin, ProbePin)
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
 VERIFY_BELOW = 2 << 30
@@ -130,28 +133,27 @@ def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
 
 def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
     """What was written of token scores is as it was written. A missing shard is not harvested yet, and no damage."""
-    folder = evidence.folder
-    for file in sorted(folder.glob("tokens/*/tool.json")):
-        try:
-            pin = TokenPin.model_validate_json(file.read_bytes())
-        except ValidationError as error:
-            _damaged(f"tokens/{file.parent.name}/tool.json: {_first(error)}", found)
-            continue
-        if (pin.of, pin.tool.key) != (evidence.manifest.digest, file.parent.name):
-            _damaged(f"tokens/{file.parent.name} belongs to other evidence", found)
-    _check_marked(folder, "tokens/*/*", found)
+    _check_pins(evidence, "tokens/*/tool.json", TokenPin, lambda pin: pin.tool.key, found)
+    _check_marked(evidence.folder, "tokens/*/*", found)
 
 
 def _check_probes(evidence: Evidence, found: Diagnostics) -> None:
     _check_marked(evidence.folder, f"{FOLDER}/*", found)
-    for file in sorted(evidence.folder.glob(f"{FOLDER}/*/{PIN}")):
+    _check_pins(evidence, f"{FOLDER}/*/{PIN}", ProbePin, lambda pin: pin.recipe.key, found)
+
+
+def _check_pins(
+    evidence: Evidence, places: str, model: type[Pin], key: Callable[[Pin], str], found: Diagnostics
+) -> None:
+    """Pins are of this evidence, and each lies in the folder of its key."""
+    for file in sorted(evidence.folder.glob(places)):
         try:
-            pin = ProbePin.model_validate_json(file.read_bytes())
+            pin = model.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            _damaged(f"{FOLDER}/{file.parent.name}/{PIN}: {_first(error)}", found)
+            _damaged(f"{file.relative_to(evidence.folder).as_posix()}: {_first(error)}", found)
             continue
-        if (pin.of, pin.recipe.key) != (evidence.manifest.digest, file.parent.name):
-            _damaged(f"{FOLDER}/{file.parent.name} belongs to other evidence", found)
+        if (pin.of, key(pin)) != (evidence.manifest.digest, file.parent.name):
+            _damaged(f"{file.parent.relative_to(evidence.folder).as_posix()} belongs to other evidence", found)
 
 
 def _check_marked(folder: Path, places: str, found: Diagnostics) -> None:
