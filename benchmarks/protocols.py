@@ -1,12 +1,13 @@
 """Four planted traits through the mechanisms: on-target recovery, off-target change, and did the forecast rank them?
 
     python -m benchmarks.poisoned WORK
-    python -m benchmarks.protocols WORK [--traits goblins,cheer] [--cells reward:sae,tokens:sae]
+    python -m benchmarks.protocols WORK [--traits goblins,cheer] [--cells reward:sae,tokens:sae] [--again]
 
 Each cell is a spec that suppresses one trait in one way, compiled, trained and verified against one plain run. `--traits`
 go through the cells of `BEST`, the first of them through all of `CELLS`. What is there is not done again, so an interrupted
 study goes on where it stopped; `--cells none` prints the tables of what there is and writes WORK/protocols.svg. A cell that
-can't be compiled is empty and says by which code.
+can't be compiled is empty and says by which code. `--again` takes the forecasts from the compiler as it is now, provided that it
+still compiles the cells to the rows that they were trained with.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 from benchmarks.figure import scatter
 from benchmarks.poisoned import TRAITS
-from benchmarks.study import Measured, percent, points, read_cell, run_cell
+from benchmarks.study import Measured, foreseen_again, percent, points, read_cell, run_cell
 from scipy.stats import spearmanr
 
 #: cell -> what is written under the signal
@@ -41,8 +42,10 @@ CELLS: dict[str, dict[str, Any]] = {
     "filter:detector": {"with": "filter", "readout": "detector"},
     "steer:probe": {"with": "steer", "form": "forward", "fraction": "100%", "readout": "probe"},
 }
-#: one tool of every mechanism, for the traits that don't go through them all
-BEST = ("reward:sae", "filter:sae", "tokens:sae", "inoculate:forward", "reweight:sae", "steer:forward")
+#: one tool of every mechanism, for the traits that don't go through them all; of the reward term, detectors as well
+BEST = (
+    "reward:sae", "reward:detector", "filter:sae", "tokens:sae", "inoculate:forward", "reweight:sae", "steer:forward",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -50,11 +53,14 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("--traits", default=",".join(TRAITS))
     parser.add_argument("--cells", help="only these, by comma; `none` for the tables alone")
+    parser.add_argument("--again", action="store_true", help="take the forecasts again")
     args = parser.parse_args()
     traits: list[str] = args.traits.split(",")
     for trait, cell in [] if args.cells == "none" else order(traits):
         if not args.cells or cell in args.cells.split(","):
             run_cell(args.work, name_of(trait, cell), spec_of(args.work, trait, cell), args.work / "held_out.jsonl")
+    for trait, cell in order(traits) if args.again else []:
+        foreseen_again(args.work, name_of(trait, cell))
     print(tables(args.work, traits))
     return 0
 
@@ -76,8 +82,8 @@ def spec_of(work: Path, trait: str, cell: str) -> dict[str, Any]:
 
 
 def tables(work: Path, traits: list[str]) -> str:
-    lines = ["| cell | start, plain, tilted | recovery | off target | held-out loss | forecast left | pairs |"]
-    lines.append("| --- | --- | --- | --- | --- | --: | --: |")
+    lines = ["| cell | start, plain, tilted | recovery | off target | held-out loss | left | by detector | pairs |"]
+    lines.append("| --- | --- | --- | --- | --- | --: | --: | --: |")
     done: list[tuple[str, str, Measured]] = []
     for trait, cell in sorted(order(traits), key=lambda pair: (traits.index(pair[0]), list(CELLS).index(pair[1]))):
         result = read_cell(work, name_of(trait, cell), TRAITS)
@@ -85,7 +91,7 @@ def tables(work: Path, traits: list[str]) -> str:
             done.append((trait, cell, result))
             lines.append(row_of(trait, cell, result))
         else:
-            lines.append(f"| {trait} {cell} | {result} | | | | | |")
+            lines.append(f"| {trait} {cell} | {result} | | | | | | |")
     lines += ["", *ranks(traits, done)]
     figure = scatter(
         [(f"{t.rpartition('.')[2]} {c}", r.recovery(t), r.off_target(others(t))) for t, c, r in done],
@@ -107,8 +113,12 @@ def row_of(trait: str, cell: str, result: Measured) -> str:
     return (
         f"| {trait} {cell} | {rates} | {percent(result.recovery(trait))} | {points(result.off_target(others(trait)))} "
         f"| {loss['start']:.3f}, {loss['plain']:.3f}, {loss['tilted']:.3f} "
-        f"| {'-' if left is None else format(left['first_step'], '.0%')} | {result.facts['rows_touched']} |"
+        f"| {said(left, 'first_step')} | {said(left, 'detector')} | {result.facts['rows_touched']} |"
     )
+
+
+def said(left: dict[str, float] | None, forecast: str) -> str:
+    return "-" if left is None or forecast not in left else format(left[forecast], ".0%")
 
 
 def ranks(traits: list[str], done: list[tuple[str, str, Measured]]) -> list[str]:
@@ -122,8 +132,11 @@ def ranks(traits: list[str], done: list[tuple[str, str, Measured]]) -> list[str]
         ]
         if len(cells) < 4:
             continue
-        for forecast in ("first_step", "simulated"):
-            found = spearmanr([left[forecast] for left, _ in cells], [rate for _, rate in cells])
+        # a concept that is read by its detector has one figure for both
+        for forecast in ("first_step", "simulated", "detector"):
+            found = spearmanr(
+                [left.get(forecast, left["first_step"]) for left, _ in cells], [rate for _, rate in cells]
+            )
             lines.append(
                 f"{trait}: rank correlation of {forecast} left with the rate {found.statistic:.2f} over {len(cells)} cells"
             )

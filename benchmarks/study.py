@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import yaml
 
 from tiltc import detectors
@@ -102,8 +103,10 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
     if not (plain / "record.json").exists():
         demanded("run", place / "plan", "--plain", "-o", plain, *shared)
     demanded("run", place / "plan", "-o", place / "tilted", *shared)
-    # 1: it has something to say
+    # 1: it has something to say, which may be that it can't be done
     demanded("verify", place / "tilted", "--baseline", plain, "--store", store, allowed=(0, 1))
+    if not (place / "tilted/verify/rollouts.jsonl").exists():
+        raise SystemExit(f"{name} was not verified: `tiltc verify` says why")
     facts = forecast_of(place / "plan")
     if held_out is not None:
         facts["held_out"] = {
@@ -114,6 +117,23 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
     _write(place / "cell.json", facts | {"seconds": round(time.monotonic() - begun)})
 
 
+def foreseen_again(work: Path, name: str) -> None:
+    """Compile a finished cell's spec with the compiler as it is now, and take its forecast.
+
+    Raises:
+        SystemExit: the rows are not those that the cell was trained with, so the forecast would be of another plan.
+    """
+    place = work / "cells" / name
+    if not (place / "tilted/verify/rollouts.jsonl").exists():
+        return
+    demanded("compile", place / "spec.yaml", "-o", place / "again", "--store", work / "evidence")
+    trained, now = (pq.read_table(place / folder / "rows.parquet") for folder in ("plan", "again"))
+    if not trained.equals(now):
+        raise SystemExit(f"{name} compiles to other rows than it was trained with: run it again")
+    facts = json.loads((place / "cell.json").read_text(encoding="utf-8"))
+    _write(place / "cell.json", facts | forecast_of(place / "again"))
+
+
 def forecast_of(plan_folder: Path) -> dict[str, Any]:
     """What a plan expects to be left of every named concept's signal, and what it touches."""
     plan = json.loads((plan_folder / "plan.json").read_text(encoding="utf-8"))
@@ -122,6 +142,7 @@ def forecast_of(plan_folder: Path) -> dict[str, Any]:
             "first_step": row["tilted"]["value"] / row["plain"]["value"],
             "simulated": row["simulated_tilted"] / row["simulated_plain"],
         }
+        | ({"detector": row["defined"]["tilted"]["value"] / row["defined"]["plain"]["value"]} if row["defined"] else {})
         for row in plan["forecast"]
         if row["kind"] != "discovered" and row["plain"]["value"] and row["simulated_plain"]
     }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from tiltc.check.coverage import refusal
 from tiltc.check.methods import admissible
+from tiltc.defined import check_defined
 from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.plan import Built
 from tiltc.protocols import PROTOCOLS, Band, Decision, Protocol, State
@@ -72,7 +73,10 @@ def choose(spec_file: SpecFile, checked: CheckedSpec) -> tuple[Solved | None, Di
         _spend(spec_file, state, found)
     parts = (state.keep, state.weight, state.offset, state.masked, state.implied, state.forward)
     solved = Solved(checked, *parts, bands, tuple(state.done))
-    return (None if found.failed else solved), found
+    if found.failed:
+        return None, found
+    check_defined(spec_file, solved, found)
+    return solved, found
 
 
 def _band(signal: ResolvedSignal) -> Band:

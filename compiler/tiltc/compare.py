@@ -18,7 +18,7 @@ from tiltc.diagnostics import Severity
 from tiltc.figures import NONE, count, interval, share, signed
 from tiltc.pipeline import compile_spec
 from tiltc.plan import Built, Interval
-from tiltc.show import collateral, met, moved
+from tiltc.show import DEFINED, collateral, defined, met, moved
 from tiltc.spec import Amplify, Form, Keep, Signal, Suppress, Target
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Candidate(BaseModel):
         refused: codes of the errors that it compiles to; all figures are None then.
         meets: whether the signal's first step is within its tolerance.
         first_step: g with the plan, sd of gap.
+        defined: share of today's first step that is left by the concept's own detector, where it is read by something else.
         simulated: mean shift after simulated training, sd of score.
         spill: root mean square of the change of g over all that no signal names, sd of gap.
         furthest: which of these moves furthest.
@@ -62,6 +63,7 @@ class Candidate(BaseModel):
     refused: tuple[str, ...] = ()
     meets: bool | None = None
     first_step: Interval | None = None
+    defined: float | None = None
     simulated: float | None = None
     spill: float | None = None
     furthest: str | None = None
@@ -203,6 +205,7 @@ def _candidate(
         form=form,
         meets=met(row),
         first_step=row.tilted,
+        defined=defined(row),
         simulated=row.simulated_tilted,
         spill=_spill(plan),
         furthest=others[0].name if others else None,
@@ -228,11 +231,23 @@ def _spill(plan: Plan) -> float:
 
 
 STEPS = ("way", "strength", "g with the plan", "simulated", "spill", "effective")
-HEAD = ("mechanism", "left", "g with the plan", "simulated", "spill", "furthest", "touched", "dropped", "effective")
+HEAD = (
+    "mechanism",
+    "left",
+    DEFINED,
+    "g with the plan",
+    "simulated",
+    "spill",
+    "furthest",
+    "touched",
+    "dropped",
+    "effective",
+)
 
 
 def show(comparisons: tuple[Comparison, ...]) -> str:
-    """The comparison as text. `left` is the share of today's first step; `*` marks what the spec compiles to."""
+    """The comparison as text. `left` is the share of today's first step, `by detector` the same as the concept's own detector
+    counts; `*` marks what the spec compiles to."""
     return "\n".join(map(_show, comparisons))
 
 
@@ -272,6 +287,7 @@ def _cells(candidate: Candidate, comparison: Comparison) -> tuple[str, ...]:
     return (
         name,
         left + ("" if candidate.meets else " missed"),
+        share(candidate.defined, 0),
         interval(candidate.first_step),
         signed(candidate.simulated or 0.0),
         f"{candidate.spill or 0.0:.4f}",

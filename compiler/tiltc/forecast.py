@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc.choose import Solved
-from tiltc.plan import ForecastRow, Interval, Kind
+from tiltc.defined import defined_gaps
+from tiltc.plan import Defined, ForecastRow, Interval, Kind
 from tiltc.protocols import Band
 from tiltc.resolved import ResolvedSpec
 from tiltc.stats import bootstrap_means
@@ -79,12 +80,27 @@ def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     cluster = solved.checked.resolved.pairs.cluster
     plain, tilted = _first_step(gaps, seen * solved.factor[:, None], cluster)
     shift_plain, shift_tilted = simulate(gaps, seen, solved)
+    defined = _defined(solved)
     return tuple(
-        _row(item, plain[i], tilted[i], float(shift_plain[i]), float(shift_tilted[i])) for i, item in enumerate(every)
+        _row(item, plain[i], tilted[i], float(shift_plain[i]), float(shift_tilted[i]), defined.get(i))
+        for i, item in enumerate(every)
     )
 
 
-def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shift_tilted: float) -> ForecastRow:
+def _defined(solved: Solved) -> dict[int, Defined]:
+    """What the concepts' own detectors say of the signals, by their number in `items`."""
+    each = {i: defined_gaps(solved, band.signal) for i, band in enumerate(solved.bands)}
+    known = {i: gaps for i, gaps in each.items() if gaps is not None}
+    if not known:
+        return {}
+    plain, tilted = (np.column_stack(columns) for columns in zip(*known.values(), strict=True))
+    intervals = zip(*_first_step(plain, tilted, solved.checked.resolved.pairs.cluster), strict=True)
+    return {i: Defined(plain=a, tilted=b) for i, (a, b) in zip(known, intervals, strict=True)}
+
+
+def _row(
+    item: Item, plain: Interval, tilted: Interval, shift_plain: float, shift_tilted: float, defined: Defined | None
+) -> ForecastRow:
     band = item.band
     gate = band.signal.gate if band else None
     return ForecastRow(
@@ -100,6 +116,7 @@ def _row(item: Item, plain: Interval, tilted: Interval, shift_plain: float, shif
         simulated_tilted=_round(shift_tilted),
         target=_round(band.target) if band else None,
         tolerance=_round(band.tolerance) if band else None,
+        defined=defined,
     )
 
 

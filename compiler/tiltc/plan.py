@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, VectorTool, Verify
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 #: Columns of `rows.parquet`: name, pyarrow type, meaning. Masks hold for the policy and for the reference; prompts and
 #: steering for the policy alone, in training alone.
@@ -235,6 +235,17 @@ class Apart(Frozen):
     explained: float
 
 
+class Defined(Frozen):
+    """First-step signal of a concept by its own detector: how much more often it is in chosen than in rejected.
+
+    Shares of pairs, each pair counted by its factor: of the readout's gaps the solver meets a target on, those that the
+    definition does not see are noise.
+    """
+
+    plain: Interval
+    tilted: Interval
+
+
 class ForecastRow(Frozen):
     """First-step signal g and simulated shift of one signal, concept or group, without and with the plan.
 
@@ -260,6 +271,8 @@ class ForecastRow(Frozen):
     simulated_tilted: float
     target: float | None = None
     tolerance: float | None = None
+    #: the same by the concept's own detector, where it is read by something else
+    defined: Defined | None = None
 
     @property
     def label(self) -> str:
@@ -294,7 +307,7 @@ class Allowed(Frozen):
 class Plan(Frozen):
     """`plan.json`."""
 
-    plan_version: Literal[3] = 3
+    plan_version: Literal[4] = 4
     compiler: str
     name: str
     #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, and rows.parquet

@@ -50,6 +50,8 @@ class Measured:
     present: npt.NDArray[np.bool_] | None = None
     #: what reads single tokens of it, where it has a readout that was fitted
     reader: TokenReader | None = None
+    #: (n,) present in chosen less present in rejected, by its own detector; None where it is read by that, or has none
+    defined: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ class Masking:
     touched: npt.NDArray[np.bool_]
     #: concept -> (n,) gap
     after: dict[str, Array]
+    #: concept -> (n,) `Measured.defined`
+    defined: dict[str, Array]
     #: (n, groups)
     discovered: Array
 
@@ -156,6 +160,18 @@ class ResolvedSpec:
             after = after - sum(b * self.masking.after[name] for name, b in signal.apart.coefficients.items())
         opened = None if signal.gate is None else signal.gate.present
         return after if opened is None else np.where(opened, after, 0.0)
+
+    def defined(self, signal: ResolvedSignal) -> tuple[Array, Array] | None:
+        """A signal's gaps (n,) by its concept's own detector, before and after all token masks.
+
+        None where it is read by that detector, has none, or is told apart from others, which a definition does not do.
+        """
+        gap = signal.concept.defined
+        if gap is None or signal.apart is not None:
+            return None
+        after = gap if self.masking is None else self.masking.defined[signal.concept.plan.name]
+        opened = None if signal.gate is None else signal.gate.present
+        return (gap, after) if opened is None else (np.where(opened, gap, 0.0), np.where(opened, after, 0.0))
 
 
 @dataclass(frozen=True)

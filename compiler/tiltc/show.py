@@ -110,6 +110,12 @@ def remaining(row: ForecastRow) -> float | None:
     return row.tilted.value / row.plain.value
 
 
+def defined(row: ForecastRow) -> float | None:
+    """The share that remains by the concept's own detector; None where that reads it anyway, or today's spans zero."""
+    own = row.defined
+    return None if own is None or own.plain.low <= 0 <= own.plain.high else own.tilted.value / own.plain.value
+
+
 def met(row: ForecastRow) -> bool | None:
     """Whether the first-step forecast is within tolerance of its target; None where there is no target."""
     if row.target is None:
@@ -140,7 +146,7 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
         "plan": page.plan,
         "training": training(page.plan),
         "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
-        "forecast": style.table(FORECAST_HEADER, [_forecast_row(s, style) for s in page.signals]),
+        "forecast": _forecast_table(page.signals, style),
         "movers": page.movers and style.table(MOVER_HEADER, [_mover_row(row, style) for row in page.movers]),
         "dropped": spend.rows - spend.unusable - spend.kept,
         "usable": max(spend.rows - spend.unusable, 1),
@@ -149,6 +155,8 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
 
 PIN_HEADER = ("", "name", "digest", "")
 FORECAST_HEADER = ("concept", "signal", "today", "with the plan", "left", "target", "", "trained today", "with it")
+#: where it stands in a table of which some row has a detector beside its readout
+DEFINED, DEFINED_AT = "by detector", FORECAST_HEADER.index("left") + 1
 MOVER_HEADER = ("concept", "", "today", "with the plan", "left", "trained today", "with it")
 
 
@@ -168,6 +176,15 @@ def pin_rows(plan: Plan, style: Style) -> list[tuple[str, ...]]:
         ("rows", NONE, pins.rows, ""),
     ]
     return [(what, style.name(name), style.name(short(digest)), style.text(note)) for what, name, digest, note in rows]
+
+
+def _forecast_table(signals: Sequence[SignalView], style: Style) -> str:
+    header, rows = FORECAST_HEADER, [_forecast_row(s, style) for s in signals]
+    if any(s.forecast.defined for s in signals):
+        own = [share(defined(s.forecast), 0) for s in signals]
+        header = (*header[:DEFINED_AT], DEFINED, *header[DEFINED_AT:])
+        rows = [(*r[:DEFINED_AT], o, *r[DEFINED_AT:]) for r, o in zip(rows, own, strict=True)]
+    return style.table(header, rows)
 
 
 def _forecast_row(signal: SignalView, style: Style) -> tuple[str, ...]:
@@ -218,7 +235,8 @@ def _signal_data(signal: SignalView) -> dict[str, Any]:
         "verb": signal.verb,
         "concept": signal.concept.model_dump(mode="json", by_alias=True),
         "actions": [action.model_dump(mode="json") for action in signal.actions],
-        "forecast": row.model_dump(mode="json") | {"remaining": remaining(row), "met": met(row)},
+        "forecast": row.model_dump(mode="json")
+        | {"remaining": remaining(row), "remaining_defined": defined(row), "met": met(row)},
         "relatives": [
             {"kin": kin, "name": r.name, "plain": r.plain.value, "tilted": r.tilted.value}
             for kin, r in signal.relatives

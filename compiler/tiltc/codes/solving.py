@@ -84,4 +84,20 @@ Example: `with: tokens` for a formal tone: its words are masked, its sentences s
 
 What to do: `unit: span`, which masks whole sentences; a larger `within`; or a mechanism that is solved for.""",
     ),
+    Code(
+        "T409",
+        "readout and definition disagree",
+        Severity.WARNING,
+        """A concept has a detector (`pattern`, `words`, `surface`) and is read by something else. The plan meets the signal by
+the readout; by the detector another share of it is left, more than 10% of today's signal away and more than chance allows.
+
+Readouts have gaps on pairs that do not differ in the concept at all. Where these lean to rejected, the solver can weigh
+them against the pairs that do: the mean of the gaps is then where it is wanted, and the concept is taught all the same.
+This shows most where a concept is in chosen responses alone.
+
+Example: `suppress: goblins` leaves 5% by its readout, 43% by its own detector.
+
+What to do: `readout: detector` solves for what the detector sees, with `filter`, `reweight` or `reward`. `allow` it where the
+detector is the worse judge, as a handful of words is for a tone.""",
+    ),
 )

@@ -68,7 +68,8 @@ def measured(
         preference=_preference(gap(world, scores), world, rates),
         contrast=contrast_of(world, definition),
     )
-    return Measured(plan, gap(world, scores), reader=reader)
+    present = raw is not None and readout != "detector" and role == "declared" and concept.surface != "length"
+    return Measured(plan, gap(world, scores), reader=reader, defined=gap(world, raw) if present else None)
 
 
 def _as_read(

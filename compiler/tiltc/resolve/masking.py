@@ -112,6 +112,7 @@ def mask(
     union = np.logical_or.reduce(list(each.values()))
     remaining = _Remaining(world, layout, union)
     after = {c.plan.name: gap(world, remaining.scores(c.plan, readings.get(c.plan.name))) for c in concepts}
+    defined = {c.plan.name: gap(world, remaining.present(c.plan)) for c in concepts if c.defined is not None}
     discovered = [gap(world, group_score(g.group, remaining.features)) for g in groups]
     n = len(world.pairs.usable)
     tokens = layout.numbers(union)
@@ -121,7 +122,7 @@ def mask(
         for w in wanted
     )
     columns = np.column_stack(discovered) if discovered else np.zeros((n, 0))
-    return Masking(masks, tuple(tokens[:n]), tuple(tokens[n:]), touched, after, columns)
+    return Masking(masks, tuple(tokens[:n]), tuple(tokens[n:]), touched, after, defined, columns)
 
 
 def _row_touched(layout: _Layout, masked: Bools) -> Bools:
@@ -243,5 +244,8 @@ class _Remaining:
             return readings.responses(self.masked)
         if concept.readout == "sae" and concept.group is not None:
             return group_score(concept.group, self.features)
-        raw = detector_readout(concept.definition, self.remaining_texts)
-        return (raw - concept.detector_mean) / concept.detector_sd
+        return (self.present(concept) - concept.detector_mean) / concept.detector_sd
+
+    def present(self, concept: PlanConcept) -> Array:
+        """(2n,) what the concept's detector finds in what is left of the texts."""
+        return detector_readout(concept.definition, self.remaining_texts)
