@@ -36,7 +36,8 @@ CELLS: dict[str, dict[str, Any]] = {
     "reward:probe": {"with": "reward", "readout": "probe"},
     "reward:direction": {"with": "reward", "readout": "direction"},
     "reward:detector": {"with": "reward", "readout": "detector"},
-    "tokens:span": {"with": "tokens", "unit": "span"},
+    # whole sentences take a little more than what they are masked for
+    "tokens:span": {"with": "tokens", "unit": "span", "within": "20%"},
     "tokens:probe": {"with": "tokens", "readout": "probe"},
     "tokens:direction": {"with": "tokens", "readout": "direction"},
     "filter:detector": {"with": "filter", "readout": "detector"},

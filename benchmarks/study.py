@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,8 +110,8 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
     facts = forecast_of(place / "plan")
     if held_out is not None:
         facts["held_out"] = {
-            "start": _once(work / "start.loss.json", lambda: held_out_loss(None, spec["model"], held_out)),
-            "plain": _once(work / "plain.loss.json", lambda: held_out_loss(plain, spec["model"], held_out)),
+            "start": once(work / "start.loss.json", lambda: held_out_loss(None, spec["model"], held_out)),
+            "plain": once(work / "plain.loss.json", lambda: held_out_loss(plain, spec["model"], held_out)),
             "tilted": held_out_loss(place / "tilted", spec["model"], held_out),
         }
     _write(place / "cell.json", facts | {"seconds": round(time.monotonic() - begun)})
@@ -153,24 +153,30 @@ def forecast_of(plan_folder: Path) -> dict[str, Any]:
     }
 
 
-def held_out_loss(run: Path | None, model: str, file: Path) -> float:
-    """Mean negative log-likelihood, in nats a token, of held-out answers ({prompt, answer} a line) under a policy."""
-    import torch
+def policy_of(run: Path | None, model: str) -> tuple[Any, Any]:
+    """The policy of a run, or the starting model, and its tokenizer."""
     from peft import PeftModel
 
     from tiltc_runtime.loading import load_model
 
     loaded = load_model(model)
-    policy: Any = loaded.model
-    if run is not None:
-        policy = PeftModel.from_pretrained(policy, str(run / "model")).merge_and_unload().eval()
+    if run is None:
+        return loaded.model, loaded.tokenizer
+    return PeftModel.from_pretrained(loaded.model, str(run / "model")).merge_and_unload().eval(), loaded.tokenizer
+
+
+def held_out_loss(run: Path | None, model: str, file: Path) -> float:
+    """Mean negative log-likelihood, in nats a token, of held-out answers ({prompt, answer} a line) under a policy."""
+    import torch
+
+    policy, tokenizer = policy_of(run, model)
     total, count = 0.0, 0
     with torch.inference_mode():
         for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
             asked = [{"role": "user", "content": row["prompt"]}]
-            text = loaded.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-            prompt = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-            answer = loaded.tokenizer(row["answer"], add_special_tokens=False)["input_ids"]
+            text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+            prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
+            answer = tokenizer(row["answer"], add_special_tokens=False)["input_ids"]
             ids = torch.tensor([prompt + answer])
             logps = torch.log_softmax(policy(ids).logits[0, len(prompt) - 1 : -1].float(), -1)
             total -= float(logps.gather(1, ids[0, len(prompt) :, None]).sum())
@@ -233,7 +239,8 @@ def _ends(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _once(file: Path, compute: Any) -> float:
+def once(file: Path, compute: Callable[[], Any]) -> Any:
+    """What `file` holds, or else what is computed and kept there."""
     if not file.exists():
         _write(file, compute())
     return json.loads(file.read_text(encoding="utf-8"))

@@ -292,17 +292,27 @@ def _unmasked(
 ) -> None:
     """T408: all masks are in place, and a signal is not where it is wanted."""
     assert solution.left is not None
-    named = zip(clash, solution.left[list(solution.certificate)].tolist(), strict=True)
+    left = solution.left[list(solution.certificate)].tolist()
+    named = zip(clash, left, strict=True)
     found.add(
         "T408",
         _place(spec_file, first),
         f"with its tokens masked, `{first.signal.label}` is not where it is wanted",
         notes=[f"{_line(b)}, with the masks {value:+.4f}" for b, value in named],
-        helps=[
-            "mask more around each token: `unit: span`",
-            "widen `within`, or use `with: reward`, which is solved for",
-        ],
+        helps=[*_unit(first, left[clash.index(first)]), "widen `within`, or use `with: reward`, which is solved for"],
     )
+
+
+def _unit(band: Band, left: float) -> list[str]:
+    """Which way the masks' unit would have to go: less where they take more than was asked."""
+    if isinstance(band.signal.ask, Keep):
+        return []
+    unit = getattr(band.signal.ask, "unit", None) or "word"
+    if (left - band.target) * (band.signal.today - band.target) < 0:
+        return (
+            [] if unit == "token" else [f"mask less around each token: `unit: {'word' if unit == 'span' else 'token'}`"]
+        )
+    return [] if unit == "span" else ["mask more around each token: `unit: span`"]
 
 
 def _sides(band: Band) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from tests.compiler.synthetic import PLANTS, SyntheticEvidence, evidence, spec_text
+from tiltc.choose import _unit
 from tiltc.derived import Derived
 from tiltc.evidence import SIDES, AttentionTool, ProbeRecipe, TokenScores, TokenTool, Tool
 from tiltc.parse import parse
@@ -286,6 +288,25 @@ def test_what_stands_on_the_same_tokens_cannot_be_kept(tmp_path: Path, data: Syn
     result, found = compiled(tmp_path, MASKING + "  - keep: key\n    readout: detector\n", data, own)
     assert result is None
     assert "T408" in {d.code for d in found}, [(d.code, d.primary.text) for d in found]
+
+
+@pytest.mark.parametrize(
+    ("unit", "left", "advice"),
+    [
+        ("span", 0.1, []),
+        (None, 0.1, ["mask more around each token: `unit: span`"]),
+        ("span", -0.1, ["mask less around each token: `unit: word`"]),
+        (None, -0.1, ["mask less around each token: `unit: token`"]),
+        ("token", -0.1, []),
+    ],
+)
+def test_advice_on_the_unit_of_a_mask_goes_the_way_that_is_left(
+    unit: str | None, left: float, advice: list[str]
+) -> None:
+    """Masks that leave some of a signal of +0.4 should grow, those that turned it around should shrink, where they can."""
+    ask = SimpleNamespace(unit=unit)
+    band = SimpleNamespace(signal=SimpleNamespace(ask=ask, today=0.4), target=0.0)
+    assert _unit(band, left) == advice  # type: ignore[arg-type]
 
 
 def test_a_plan_with_masks_is_the_same_every_time(tmp_path: Path, data: SyntheticEvidence) -> None:
