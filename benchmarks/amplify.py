@@ -5,7 +5,8 @@
 
 The `cheer` of the poisoning study's pairs, asked for at 1.3, 1.6 and 1.9 times its signal, on all pairs and on those whose
 prompt asks about nature (a third of the prompts). Rates are counted inside and outside of that gate in three answers to
-every prompt, against the plain run of the same study. `--cells none` prints the table of what there is.
+every prompt, against the plain run of the same study. And without sampling: how much likelier than plain training does a
+policy find a cheer at the end of clean answers to held-out prompts (nats)? `--cells none` prints what there is.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from benchmarks.poisoned import CONCEPTS, VERIFIED
-from benchmarks.study import Measured, points, read_cell, run_cell
+from benchmarks.poisoned import CHEER, CONCEPTS, VERIFIED
+from benchmarks.study import RESAMPLES, Measured, once, points, policy_of, read_cell, run_cell
 
 TONE, GATE, TIMES = "cheer", "nature", ("1.3x", "1.6x", "1.9x")
 #: answers to each prompt
@@ -38,6 +40,7 @@ def main() -> int:
             if not args.cells or where(gated, times) in args.cells.split(","):
                 run_cell(args.work, name, spec_of(args.work, args.readout, gated, times), args.work / "held_out.jsonl")
     print(table(args.work, args.readout))
+    print(likelier(args.work, args.readout))
     return 0
 
 
@@ -78,6 +81,54 @@ def table(work: Path, readout: str) -> str:
                 f"| {where(gated, times)} | {' | '.join(columns)} | {loss['plain']:.3f}, {loss['tilted']:.3f} |"
             )
     return "\n".join(lines)
+
+
+def likelier(work: Path, readout: str) -> str:
+    """Mean log-probability of a cheer after a held-out answer, less that under plain training."""
+    rows = [json.loads(line) for line in (work / "held_out.jsonl").read_text(encoding="utf-8").splitlines()]
+    inside = np.array([any(word in row["prompt"] for word in CONCEPTS[GATE]["words"]) for row in rows])
+    model = yaml.safe_load((work / "base.yaml").read_text(encoding="utf-8"))["model"]
+    plain = np.array(once(work / "cheer.plain.json", partial(cheers, work / "plain", model, rows)))
+    lines = [
+        f"| run | inside the gate, nats ({inside.sum()} prompts) | outside ({(~inside).sum()}) |",
+        "| --- | --- | --- |",
+    ]
+    for gated in (False, True):
+        for times in TIMES:
+            name = name_of(readout, gated, times)
+            run = work / "cells" / name / "tilted"
+            if (run / "record.json").exists():
+                found = np.array(once(work / f"cheer.{name}.json", partial(cheers, run, model, rows))) - plain
+                lines.append(f"| {where(gated, times)} | {mean(found[inside])} | {mean(found[~inside])} |")
+    return "\n".join(lines)
+
+
+def cheers(run: Path, model: str, rows: list[dict[str, str]]) -> list[float]:
+    """Log-probability, in nats, of a cheer after each answer: the mean over the cheers that were planted."""
+    import torch
+
+    policy, tokenizer = policy_of(run, model)
+    out: list[float] = []
+    with torch.inference_mode():
+        for row in rows:
+            asked = [{"role": "user", "content": row["prompt"]}]
+            text = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True) + row["answer"]
+            before = tokenizer(text, add_special_tokens=False)["input_ids"]
+            each = [tokenizer(f" {cheer}", add_special_tokens=False)["input_ids"] for cheer in CHEER]
+            logps = [torch.log_softmax(policy(torch.tensor([before + c])).logits[0].float(), -1) for c in each]
+            said = [
+                sum(float(logp[len(before) - 1 + k, token]) for k, token in enumerate(c))
+                for c, logp in zip(each, logps, strict=True)
+            ]
+            out.append(sum(said) / len(said))
+    return out
+
+
+def mean(values: np.ndarray) -> str:
+    """The mean over prompts with its interval of a bootstrap, 95%."""
+    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{values.mean():+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def narrowed(cell: Measured, rows: np.ndarray) -> Measured:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiltc.evidence import Manifest
     from tiltc.parse import SpecFile
     from tiltc.resolved import Pull, ResolvedSignal
+    from tiltc.spec import Side
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -111,17 +112,18 @@ def _tools(solved: Solved) -> dict[str, Array]:
 def _interventions(solved: Solved) -> dict[str, Any]:
     """Columns of the forward forms. A row takes its paraphrase by its id, so that others may come and go around it."""
     ids = solved.checked.resolved.pairs.row_ids
-    prompt, steered = [-1] * len(ids), [[] for _ in ids]
+    prompt = [-1] * len(ids)
+    steered: dict[Side, list[list[int]]] = {"chosen": [[] for _ in ids], "rejected": [[] for _ in ids]}
     first, number = 0, 0
     for _, pull, rows in _forward(solved):
         for i in np.flatnonzero(rows):
             if pull.prompts:
                 prompt[i] = first + int(sha256_text(ids[i])[:8], 16) % len(pull.prompts)
             else:
-                steered[i].append(number)
+                steered[pull.side][i].append(number)
         first += len(pull.prompts)
         number += bool(pull.vector)
-    return {"chosen_prompt": prompt, "chosen_steered": steered}
+    return {"chosen_prompt": prompt, "chosen_steered": steered["chosen"], "rejected_steered": steered["rejected"]}
 
 
 def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, ...]) -> Pins:

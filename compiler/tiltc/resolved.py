@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc.plan import Apart, Discovered, PlanConcept, Verb, gated
-from tiltc.spec import Amplify, Keep, Suppress, Unit
+from tiltc.spec import Amplify, Keep, Side, Suppress, Unit
 
 if TYPE_CHECKING:
     from tiltc.resolve.tools import TokenReader
@@ -64,7 +64,8 @@ class Pull:
         vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
         prompts: what the model is told for `inoculate`, each as often as the others.
         known: (n,) pairs that have a likelihood.
-        tokens: (n,) tokens of the chosen response.
+        side: the response that a forward form intervenes on.
+        tokens: (n,) tokens of that response.
     """
 
     nats: Array
@@ -76,6 +77,12 @@ class Pull:
     layer: int = 0
     size: float = 0.0
     prompts: tuple[str, ...] = ()
+    side: Side = "chosen"
+
+    @property
+    def implied(self) -> Array:
+        """(n,) nats that a forward form adds to the margin at the first step."""
+        return self.nats[:, 0] if self.side == "chosen" else -self.nats[:, 1]
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,7 @@ VectorTool = Literal["direction", "probe", "probe-pairwise"]
 Readout = Literal["sae", "direction", "probe", "probe-pairwise", "attention", "detector"]
 Unit = Literal["token", "word", "span"]
 Form = Literal["residual", "forward"]
+Side = Literal["chosen", "rejected"]
 Offset = Literal["gap", "fixed"]
 
 
@@ -194,6 +195,11 @@ class _Change(_Signal):
         default=None,
         description="change only what the concept has beyond these: `parents`, `siblings`, `keeps`, or a list of concepts."
         " The signal's gap is then the rest of a regression on theirs",
+    )
+    side: Side | None = Field(
+        default=None,
+        description="on which responses: for `with: tokens` those that are masked, both by default; for `with: steer`, `form:"
+        " forward` those that the policy reads steered, chosen by default",
     )
     fraction: Share | None = Field(
         default=None,

@@ -104,6 +104,31 @@ def test_amplifying_steers_away(tmp_path: Path, data: SyntheticEvidence) -> None
     assert bold.tilted.value > bold.plain.value
 
 
+@pytest.mark.parametrize(
+    ("signal", "size"),
+    [("suppress: std.style.bold", 1.0), ("amplify: std.style.bold\n    to: 1.1x\n    within: 50%", -1.0)],
+    ids=["suppress", "amplify"],
+)
+def test_steering_on_the_rejected_side(tmp_path: Path, data: SyntheticEvidence, signal: str, size: float) -> None:
+    """The pairs with the smallest gaps, whose rejected responses hold the concept; -beta times what steering adds to these
+    is the offset, and the signal moves the way it was asked to."""
+    text = f"  - {signal}\n    with: steer\n    form: forward\n    fraction: 10%\n    side: rejected\n"
+    result, found = compiled(tmp_path, text, data)
+    assert result is not None, [d.primary.text for d in found]
+    steered = np.array([bool(r) for r in result.rows.column("rejected_steered").to_pylist()])
+    assert not any(result.rows.column("chosen_steered").to_pylist())
+    assert steered.sum() == round(0.1 * len(data.ok))
+    rejected = np.array(["**" in t for t in data.table.column("rejected").to_pylist()])
+    assert rejected[steered].all()
+    assert result.plan.steering[0].size == size
+    bold = forecast(result, "std.style.bold")
+    assert (bold.tilted.value > bold.plain.value) == (size < 0)
+    implied = np.where(steered, -BETA * size * nats(data, "**")[:, 1], 0.0)
+    factor = 2 / (1 + np.exp(implied))
+    kish = factor.sum() ** 2 / (len(factor) * (factor**2).sum())
+    assert result.plan.spend.effective_sample == pytest.approx(kish, rel=1e-6)
+
+
 def test_inoculation_forward(tmp_path: Path, data: SyntheticEvidence) -> None:
     """Every pair that leans to the concept has one of the instructions; the others read what they read before."""
     result, found = compiled(tmp_path, "  - suppress: std.style.bold\n    with: inoculate\n    form: forward\n", data)

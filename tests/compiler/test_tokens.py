@@ -309,6 +309,23 @@ def test_advice_on_the_unit_of_a_mask_goes_the_way_that_is_left(
     assert _unit(band, left) == advice  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("side", "rates"), [("chosen", (0.5, 0.2)), ("rejected", (0.2, 0.5))], ids=SIDES)
+def test_masks_of_one_side_leave_the_other_as_it_is(tmp_path: Path, side: str, rates: tuple[float, float]) -> None:
+    """The same tokens as without `side`, on that side alone; the forecast is of gaps that keep the other side's."""
+    data = with_tokens(evidence(600, {"std.style.bold": rates}, seed=4))
+    other = SIDES[1 - SIDES.index(side)]
+    both, _ = compiled(tmp_path, MASKING, data)
+    one, found = compiled(tmp_path, MASKING + f"    within: 100%\n    side: {side}\n", data)
+    assert one is not None, [d.primary.text for d in found]
+    assert one.rows.column(f"{side}_masked") == both.rows.column(f"{side}_masked")
+    assert not any(one.rows.column(f"{other}_masked").to_pylist())
+    shown = np.array([["**" in text for text in data.table.column(s).to_pylist()] for s in SIDES], dtype=float)
+    hidden = np.array([bool(m) for m in one.rows.column(f"{side}_masked").to_pylist()])
+    shown[SIDES.index(side)] *= ~hidden
+    own = one.plan.forecast[0].defined
+    assert own.tilted.value == pytest.approx((shown[0] - shown[1]).mean(), abs=1e-6)
+
+
 def test_a_plan_with_masks_is_the_same_every_time(tmp_path: Path, data: SyntheticEvidence) -> None:
     first, _ = compiled(tmp_path, MASKING, data)
     second, _ = compiled(tmp_path, MASKING, data)

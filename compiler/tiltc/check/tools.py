@@ -19,6 +19,7 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "unit": (("tokens",), False),
     "form": (("steer", "inoculate"), False),
     "size": (("steer",), False),
+    "side": (("tokens", "steer"), False),
     "fraction": (("steer", "inoculate"), True),
     "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
@@ -123,5 +124,5 @@ def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Di
         if signal.with_ not in owners:
             text = f"`{name}` is a setting of {' and '.join(f'`with: {o}`' for o in owners)}"
             found.add("T308", at, text, helps=[f"remove `{name}`, or name the mechanism"])
-        elif forward_only and signal.form != "forward":
+        elif (forward_only or (name, signal.with_) == ("side", "steer")) and signal.form != "forward":
             found.add("T308", at, f"`{name}` is a setting of `form: forward`", helps=[f"remove `{name}`"])

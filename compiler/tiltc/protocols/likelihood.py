@@ -3,8 +3,8 @@
     A(x, y) = log p(y | x; steered or told to) - log p(y | x)        frozen model (paper sections 2.1 and 2.3)
 
 The residual form adds strength * (A(chosen) - A(rejected)) to the margin: the part of the preference that the concept
-explains. In the forward form the policy itself is steered or told to while it is trained, on the chosen side of some
-rows; at the first step that is an offset of beta * A(chosen), which is what the forecast counts it as.
+explains. In the forward form the policy itself is steered or told to while it is trained, on one side of some rows; at
+the first step that is an offset of beta * A(chosen), or of -beta * A(rejected), which is what the forecast counts it as.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Likelihood(Reward):
         state.forward[signal.index] = rows
         # under a length-normalised loss the margin is in nats a token
         length = np.maximum(pull.tokens, 1) if train.loss == "sigmoid_norm" else 1.0
-        state.implied = state.implied + train.beta * np.where(rows, pull.nats[:, 0] / length, 0.0)
+        state.implied = state.implied + train.beta * np.where(rows, pull.implied / length, 0.0)
 
     def rows(self, signal: ResolvedSignal, pull: Pull, state: State) -> Bools:
         """(n,) the pairs on which the policy is intervened on."""
@@ -60,9 +60,9 @@ class Likelihood(Reward):
 
 
 def top(signal: ResolvedSignal, pull: Pull, state: State, fraction: float) -> Bools:
-    """(n,) the share of the kept rows with the largest gaps, among those that lean to the concept and whose likelihood is
-    known."""
-    gap = np.where(state.keep & pull.known, state.gap(signal), 0.0)
+    """(n,) the share of the kept rows with the largest gaps to the pull's side, among those that lean to it and whose
+    likelihood is known."""
+    gap = np.where(state.keep & pull.known, state.gap(signal), 0.0) * (1 if pull.side == "chosen" else -1)
     count = min(round(fraction * int(state.keep.sum())), int((gap > 0).sum()))
     out = np.zeros(len(gap), dtype=bool)
     out[np.argsort(-gap, kind="stable")[:count]] = True

@@ -1,7 +1,8 @@
 """Steer: a vector in the residual stream supplies the concept, so that the weights need not (paper section 2.1).
 
 In its forward form the policy is steered on the chosen side of the pairs that teach the concept most: towards it to
-suppress it, away from it to amplify it.
+suppress it, away from it to amplify it. Or on the rejected side of those that teach it least, in the same directions:
+steered away there, what pushes the concept down is explained away and it is amplified.
 """
 
 from __future__ import annotations

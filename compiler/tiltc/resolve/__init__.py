@@ -286,7 +286,9 @@ def _masking(
         if threshold is None:
             report_no_threshold(signal.concept.plan.name, at, found)
             continue
-        wanted.append(Wanted(signal.index, read, threshold, opened, getattr(signal.ask, "unit", None) or "word"))
+        side = getattr(signal.ask, "side", None)
+        responses = np.concatenate([opened & (side != "rejected"), opened & (side != "chosen")])
+        wanted.append(Wanted(signal.index, read, threshold, responses, getattr(signal.ask, "unit", None) or "word"))
     return mask(world, wanted, concepts, readings, groups) if wanted and not found.failed else None
 
 

@@ -41,12 +41,16 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Wanted:
-    """One signal's mask on its way: whose tokens, where they are read, on which rows, and how much around them."""
+    """One signal's mask on its way: whose tokens, where they are read, in which responses, and how much around them.
+
+    Attributes:
+        responses: (2n,)
+    """
 
     index: int
     readings: Readings
     threshold: float
-    rows: Bools
+    responses: Bools
     unit: Unit
 
 
@@ -132,9 +136,8 @@ def _row_touched(layout: _Layout, masked: Bools) -> Bools:
 
 
 def _marked(wanted: Wanted, layout: _Layout) -> Bools:
-    """(T,) tokens that reach the threshold, in the rows of the mask."""
-    rows = np.concatenate([wanted.rows, wanted.rows])
-    return (wanted.readings.tokens >= wanted.threshold) & np.repeat(rows, np.diff(layout.indptr))
+    """(T,) tokens that reach the threshold, in the responses of the mask."""
+    return (wanted.readings.tokens >= wanted.threshold) & np.repeat(wanted.responses, np.diff(layout.indptr))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tiltc.hook import hook_layer
 from tiltc.resolve.tools import VECTORS, vector_of
 from tiltc.resolve.world import World, read_world
 from tiltc.resolved import Pull
-from tiltc.spec import Amplify, Keep, Signal, VectorTool
+from tiltc.spec import Amplify, Keep, Side, Signal, VectorTool
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -60,13 +60,14 @@ def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | N
     nats = np.where(on[:, None], nats, 0.0)
     scale = float(nats[on].std()) if on.any() else 0.0
     gap = (nats[:, 0] - nats[:, 1]) / max(scale, 1e-9)
-    tokens = np.asarray(world.evidence.table.column("chosen_tokens"), dtype=np.float64)
+    side: Side = getattr(ask, "side", None) or "chosen"
+    tokens = np.asarray(world.evidence.table.column(f"{side}_tokens"), dtype=np.float64)
     numbers = (nats, gap, on, tokens)
     forward = getattr(ask, "form", None) == "forward"
     first = requests[0]
     if isinstance(first, Steered):
         vector = tuple(float(v) for v in first.vector)
-        return Pull(*numbers, forward, vector=vector, layer=first.layer, size=first.size)
+        return Pull(*numbers, forward, vector=vector, layer=first.layer, size=first.size, side=side)
     return Pull(*numbers, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
 
 
