@@ -60,6 +60,8 @@ class Pull:
         nats: (n, 2) log-likelihood gained, chosen and rejected; 0 where it is not known or a gate is closed.
         gap: (n,) the difference of the two, in its own sd over both responses.
         vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
+        adapter: what is added there in its place (`plan.Steering`), on so many tokens at both ends of the response.
+        said: of the adapter, for the reviewer.
         prompts: what the model is told for `inoculate`, each as often as the others.
         known: (n,) pairs that have a likelihood.
         tokens: (n,) tokens of the chosen response.
@@ -74,6 +76,18 @@ class Pull:
     layer: int = 0
     size: float = 0.0
     prompts: tuple[str, ...] = ()
+    adapter: Array | None = None
+    ends: int | None = None
+    said: str = ""
+
+    @property
+    def steers(self) -> bool:
+        return bool(self.vector) or self.adapter is not None
+
+    @property
+    def tensor(self) -> Array:
+        """As a plan keeps it: the vector (d,) or the adapter (r, 2d + 1)."""
+        return np.array(self.vector) if self.adapter is None else self.adapter
 
 
 @dataclass(frozen=True)
