@@ -39,7 +39,7 @@ CANDIDATES: tuple[tuple[Built, Form | None], ...] = (
     ("inoculate", "forward"),
 )
 #: options of a signal that belong to one mechanism and mean nothing to the others
-OPTIONS = ("offset", "unit", "form", "size", "side", "fraction", "strength")
+OPTIONS = ("offset", "unit", "form", "size", "side", "fraction", "strength", "by")
 #: parts of the way to a target that are shown
 WAYS = (0.25, 0.5, 0.75, 1.0)
 
@@ -191,7 +191,8 @@ def _candidate(
 ) -> Candidate:
     signal = spec_file.spec.signals[index]
     same = getattr(signal, "with_", None) == mechanism and (form is None or _form(signal) == form)
-    cleared = {} if same else dict.fromkeys(OPTIONS)
+    # what steers is the same in both forms: harvest has fitted an adapter where the spec asks for one, and nowhere else
+    cleared = {} if same else dict.fromkeys(o for o in OPTIONS if o != "by" or mechanism != "steer")
     asked = signal.model_copy(update={**cleared, "with_": mechanism, "form": form})
     compiled, codes = _compiled(spec_file, evidence, cache, index, asked)
     if compiled is None:

@@ -83,13 +83,14 @@ def _steering(solved: Solved) -> tuple[Steering, ...]:
     return tuple(
         Steering(
             concept=signal.concept.plan.name,
-            tool=steering_tool(signal.ask),
+            tool="reft" if pull.adapter is not None else steering_tool(signal.ask),
             key=_steering_key(signal),
             layer=pull.layer,
             size=pull.size,
+            ends=pull.ends,
         )
         for signal, pull, _ in _forward(solved)
-        if pull.vector
+        if pull.steers
     )
 
 
@@ -98,14 +99,14 @@ def _steering_key(signal: ResolvedSignal) -> str:
 
 
 def _tools(solved: Solved) -> dict[str, Array]:
-    """The vectors that the plan reads concepts by, and those that it steers with."""
+    """The vectors and probes that the plan reads concepts by, and the vectors and adapters that it steers with."""
     resolved = solved.checked.resolved
     read = {
         s.concept.plan.projection.key: s.concept.reader.tensor
         for s in resolved.signals
         if s.concept.plan.projection is not None and s.concept.reader is not None
     }
-    steered = {_steering_key(s): np.array(pull.vector) for s, pull, _ in _forward(solved) if pull.vector}
+    steered = {_steering_key(s): pull.tensor for s, pull, _ in _forward(solved) if pull.steers}
     return read | steered
 
 
@@ -122,7 +123,7 @@ def _interventions(solved: Solved) -> dict[str, Any]:
             else:
                 steered[pull.side][i].append(number)
         first += len(pull.prompts)
-        number += bool(pull.vector)
+        number += pull.steers
     return {"chosen_prompt": prompt, "chosen_steered": steered["chosen"], "rejected_steered": steered["rejected"]}
 
 
@@ -151,13 +152,14 @@ def _concepts(solved: Solved) -> tuple[PlanConcept, ...]:
 
 def _action(decision: Decision) -> Action:
     signal = decision.band.signal
+    said = signal.pull.said if decision.mechanism == "steer" and signal.pull is not None else ""
     return Action(
         mechanism=decision.mechanism,
         signal=f"{signal.verb}: {signal.label}",
         concept=signal.concept.plan.name,
         strength=_digits(decision.strength),
         rows_touched=int(decision.rows.sum()),
-        because=decision.because,
+        because=f"{decision.because}; {said}" if said else decision.because,
     )
 
 

@@ -2,7 +2,7 @@
 
 A plan is a folder of two files. `plan.json` is canonical (sorted keys, indented, no clock, host or absolute path) and
 carries a digest of itself. `rows.parquet` has one row per pair of the dataset, in its order (`ROW_COLUMNS`). Where the plan
-steers, or reads a concept by a vector, its vectors are a third file, `tools.safetensors`.
+steers, or reads a concept by a vector or attention probe, their tensors are a third file, `tools.safetensors`.
 The field comments say which fields the runtime acts on; everything else is there for the reader.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Train, VectorTool, Verify
+from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Steerer, Train, VectorTool, Verify
 
 PLAN_VERSION = 4
 
@@ -179,18 +179,23 @@ class PlanConcept(Frozen):
 
 
 class Steering(Frozen):
-    """A vector added to the residual stream while the policy reads some rows, from the last user turn on.
+    """What is added to the residual stream while the policy reads some rows: `size` times a vector, or what an adapter says.
 
-    The vector is the tensor `key` of `tools.safetensors`, float32 (width,); `size` of it is added to the output of
-    decoder layer `layer`, counted from 0.
+    It is the tensor `key` of `tools.safetensors`, and is added to the output of decoder layer `layer`, counted from 0. A
+    vector is float32 (width,) and is added from the last user turn on. An adapter (`tool` is reft) is float32
+    (r, 2 width + 1): row k reads the output h as w_k h + b_k and writes that many times v_k, its columns being w_k, b_k, v_k.
+    It is added on the first `ends` and the last `ends` tokens of the response.
     """
 
     concept: str
-    tool: VectorTool
+    tool: VectorTool | Steerer
     key: str
     layer: int
-    #: multiples of the vector, signed: a direction's length is the mean difference with and without the concept
+    #: multiples of the vector or of the adapter's change, signed: a direction's length is the mean difference with and
+    #: without the concept
     size: float
+    #: of an adapter
+    ends: int | None = None
 
 
 #: mechanisms that a plan may hold: all of the language but `auto`

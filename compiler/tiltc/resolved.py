@@ -62,6 +62,8 @@ class Pull:
         nats: (n, 2) log-likelihood gained, chosen and rejected; 0 where it is not known or a gate is closed.
         gap: (n,) the difference of the two, in its own sd over both responses.
         vector: what is added to the residual stream for `steer`, at decoder layer `layer`, `size` times.
+        adapter: what is added there in its place (`plan.Steering`), on so many tokens at both ends of the response.
+        said: of the adapter, for the reviewer.
         prompts: what the model is told for `inoculate`, each as often as the others.
         known: (n,) pairs that have a likelihood.
         side: the response that a forward form intervenes on.
@@ -78,11 +80,23 @@ class Pull:
     size: float = 0.0
     prompts: tuple[str, ...] = ()
     side: Side = "chosen"
+    adapter: Array | None = None
+    ends: int | None = None
+    said: str = ""
 
     @property
     def implied(self) -> Array:
         """(n,) nats that a forward form adds to the margin at the first step."""
         return self.nats[:, 0] if self.side == "chosen" else -self.nats[:, 1]
+
+    @property
+    def steers(self) -> bool:
+        return bool(self.vector) or self.adapter is not None
+
+    @property
+    def tensor(self) -> Array:
+        """As a plan keeps it: the vector (d,) or the adapter (r, 2d + 1)."""
+        return np.array(self.vector) if self.adapter is None else self.adapter
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ DEFINITIONS = ("pattern", "words", "surface", "examples", "contrast", "label", "
 Mechanism = Literal["auto", "filter", "reweight", "reward", "tokens", "steer", "inoculate"]
 #: Readouts that are vectors in the residual stream: a difference of means, and linear probes by two objectives.
 VectorTool = Literal["direction", "probe", "probe-pairwise"]
+#: What else can steer than a vector: a low-rank change of the residual stream that is fitted to texts with the concept.
+Steerer = Literal["reft"]
 #: What scores a response for the gap: the SAE group, the largest projection of a token on a vector, the largest logit of an
 #: attention probe, or the concept's own detector.
 Readout = Literal["sae", "direction", "probe", "probe-pairwise", "attention", "detector"]
@@ -188,8 +190,15 @@ class _Change(_Signal):
         description="`with: steer` and `inoculate`: residual (an offset from the frozen model's likelihoods, the default)"
         " or forward (the policy itself is steered or prompted in training)",
     )
+    by: Steerer | None = Field(
+        default=None,
+        description="`with: steer`: what steers in place of a vector: reft, a low-rank adapter that harvest fits to texts"
+        " that show the concept. What the concept is read by stays as it is",
+    )
     size: Number | None = Field(
-        default=None, gt=0, description="`with: steer`: multiples of the direction that are added; 1 by default"
+        default=None,
+        gt=0,
+        description="`with: steer`: multiples of the vector, or of what the adapter says, that are added; 1 by default",
     )
     apart_from: ApartFrom | None = Field(
         default=None,

@@ -153,7 +153,9 @@ def _steering_fault(steering: Steering, tools: Mapping[str, np.ndarray], model: 
         return f"layer {steering.layer}, the model's last layer is {model.layers - 1}"
     if not np.isfinite(steering.size):
         return f"{steering.size} times `{steering.key}` is not finite"
-    return _vector_fault(steering.key, tools, model)
+    if (steering.tool == "reft") != (steering.ends is not None) or (steering.ends is not None and steering.ends < 1):
+        return f"`{steering.tool}` on {steering.ends} tokens at each end of a response"
+    return (_vector_fault if steering.ends is None else _adapter_fault)(steering.key, tools, model)
 
 
 def _vector_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
@@ -163,6 +165,16 @@ def _vector_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) ->
     if vector.shape != (model.width,):
         return f"`{key}` has shape {list(vector.shape)}, the model's width is {model.width}"
     return None if np.isfinite(vector).all() else f"`{key}` is not finite"
+
+
+def _adapter_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:
+    """A ReFT adapter has rows that read, with their bias, and write a residual stream of the model's width."""
+    adapter = tools.get(key)
+    if adapter is None:
+        return f"{TOOLS_FILE} has no `{key}`"
+    if adapter.ndim != 2 or not len(adapter) or adapter.shape[1] != 2 * model.width + 1:
+        return f"`{key}` has shape {list(adapter.shape)}, the model's width is {model.width}"
+    return None if np.isfinite(adapter).all() else f"`{key}` is not finite"
 
 
 def _probe_fault(key: str, tools: Mapping[str, np.ndarray], model: ModelPin) -> str | None:

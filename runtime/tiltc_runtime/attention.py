@@ -76,7 +76,7 @@ def fit_probe(
     Returns:
         The tensor (2H + 1, d + 1) for raw residuals, and the mean loss of each epoch.
     """
-    with _one_thread():
+    with one_thread():
         centre, spread = residuals.mean(0), residuals.std(0) + 1e-6
         residuals.sub_(centre).div_(spread)
         weight, bias, losses = _descend(residuals, sizes, labels, recipe)
@@ -120,7 +120,8 @@ def _descend(
 
 
 @contextmanager
-def _one_thread() -> Generator[None, None, None]:
+def one_thread() -> Generator[None, None, None]:
+    """Within the block, torch computes in one thread on the CPU."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from functools import cache as once
 from pathlib import Path
 from typing import TextIO
 
@@ -19,8 +20,10 @@ from tiltc.evidence import Evidence, Manifest, ShardPin
 from tiltc.parse import SpecFile
 from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
+from tiltc.resolve.reft import adapter_recipes
 from tiltc.resolve.tools import needed
 from tiltc_runtime.activations import Reader
+from tiltc_runtime.adapters import fit_adapters
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
 from tiltc_runtime.inputs import Inputs
@@ -37,7 +40,7 @@ from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
 
 #: folders whose parts appear whole, from hidden ones that a kill leaves behind
-KEPT = ("shards", "contrast", "attention", "sampled", "tokens/*", "likelihood", "likelihood/parts/*")
+KEPT = ("shards", "contrast", "attention", "reft", "sampled", "tokens/*", "likelihood", "likelihood/parts/*")
 
 
 def harvest(
@@ -110,15 +113,18 @@ def _second_pass(
 ) -> bool:
     """Read what the first pass has shown to be worth reading: single tokens, and likelihoods. False if all was there.
 
-    Attention probes are fitted first: their logits are among the figures of single tokens.
+    Attention probes are fitted first: their logits are among the figures of single tokens. So are adapters, whose
+    likelihoods are asked for once they are there.
     """
     evidence = Evidence(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
     derived = Derived(cache / evidence.manifest.digest[:16] if cache else None)
     fitted = fit_probes(inputs, folder, probe_recipes(spec_file, evidence, derived), err)
     read = score_tokens(inputs, folder, needed(spec_file, evidence, derived, every=every), err)
+    whole = once(inputs.load_whole)
+    adapted = fit_adapters(inputs, folder, adapter_recipes(spec_file, evidence, derived), whole, err)
     requests = likelihood_requests(spec_file, evidence, derived, every=every)
-    scored = score_likelihoods(folder, inputs.shards, requests, inputs.load_whole, err=err)
-    return fitted or read or bool(scored)
+    scored = score_likelihoods(folder, inputs.shards, requests, whole, err=err)
+    return fitted or read or adapted or bool(scored)
 
 
 def _whole_evidence(folder: Path) -> bool:

@@ -1,4 +1,5 @@
-"""What an instruction or a steering vector adds to the frozen model's log-likelihood of the responses (paper 2.1, 2.3).
+"""What an instruction, a steering vector or an adapter adds to the frozen model's log-likelihood of the responses (paper
+2.1, 2.3).
 
 One pass of the whole model per request, and one without any, over the tokens that training sees. Shards are computed in
 order, each from its own rows only, and kept as parts until all are there; then the folder of the request appears whole.
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from tiltc.canonical import canonical_json, digest, sha256_file
-from tiltc.evidence import CLEAN, LIKELIHOOD_SCHEMA, Instructed, LikelihoodManifest, Manifest, Request, Steered
+from tiltc.evidence import CLEAN, LIKELIHOOD_SCHEMA, Adapted, Instructed, LikelihoodManifest, Manifest, Request, Steered
 from tiltc.evidence.likelihood import SCORES, read_scores
 from tiltc_runtime.disk import hashes, mark_whole, save_table, whole_shard, write_whole
 from tiltc_runtime.instructed import instructed_ids, last_turn_start
@@ -26,6 +27,7 @@ from tiltc_runtime.loading import LoadedModel, decoder_layers
 from tiltc_runtime.meter import Meter
 from tiltc_runtime.pairs import Pair
 from tiltc_runtime.passes import BEGINNING, LOOSE, NOTHING, TOLERANCE, Beginning, Ids, Trunk, batches
+from tiltc_runtime.reft import at_ends, change, moved_at
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.sae import Hook
 from tiltc_runtime.tokens import Encoded, encode_pair, row_status
@@ -127,8 +129,7 @@ class _Pass:
         items = self._items(pairs, request)
         some = [i for i, item in enumerate(items) if item is not None]
         out = np.full((len(pairs), 2), np.nan)
-        steered = request if isinstance(request, Steered) else None
-        with steering(self.scorer, steered):
+        with steering(self.scorer, None if isinstance(request, Instructed) else request):
             out[some] = self.scorer.score([item for item in items if item is not None])
         bad = [i for i in some if not np.isfinite(out[i]).all()]
         if bad:
@@ -165,11 +166,11 @@ class Scorer(Trunk):
         self.shared: bool | None = None
         #: tokens read so far, padding not counted
         self.tokens = 0
-        #: of the next forward pass: the position of each row from which on it is steered, and the positions from the
-        #: end that need logits (0: all)
-        self.starts, self.keep = torch.zeros(0), 0
-        #: (rows, T) of the current forward pass: where it is steered
-        self.steered = torch.zeros(0)
+        #: of the next forward pass: the position of each row from which on it is steered, those where its response starts
+        #: and ends (rows, 2), and the positions from the end that need logits (0: all)
+        self.starts, self.responses, self.keep = torch.zeros(0), torch.zeros(0, 2), 0
+        #: (rows, T) of the current forward pass: its positions, and where it is steered
+        self.places, self.steered = torch.zeros(0), torch.zeros(0)
 
     def prepare(self, items: Sequence[Item]) -> None:
         """Decide from the longest and the shortest of these items whether prompts can be shared."""
@@ -220,7 +221,9 @@ class Scorer(Trunk):
             for chunk in batches([len(ids) for *_, ids in here], self.budget):
                 picked = [here[i] for i in chunk]
                 places, responses = [place for place, *_ in picked], [ids for *_, ids in picked]
-                self._expect([0] * len(picked), keep=0)
+                before = [len(prompts[place]) for place in places]
+                spans = [(at, at + len(ids)) for at, ids in zip(before, responses, strict=True)]
+                self._expect([0] * len(picked), keep=0, spans=spans)
                 made = self.continuations(cache, places, prompts, responses, len(begin.ids))
                 for row, (place, side, ids) in enumerate(picked):
                     out[rows[place], side] = float(first[place, ids[0]]) + _summed(made[row], ids[1:])
@@ -236,7 +239,8 @@ class Scorer(Trunk):
             sequences = [items[i].prompt + ids for i, _, ids in picked]
             width = max(map(len, sequences))
             first = min(max(len(items[i].prompt) - 1, 0) for i, *_ in picked)
-            self._expect([items[i].start for i, *_ in picked], keep=width - first)
+            spans = [(len(items[i].prompt), len(items[i].prompt) + len(ids)) for i, _, ids in picked]
+            self._expect([items[i].start for i, *_ in picked], keep=width - first, spans=spans)
             made = self.sequences(sequences)
             for row, (i, side, ids) in enumerate(picked):
                 at = len(items[i].prompt) - 1
@@ -252,47 +256,41 @@ class Scorer(Trunk):
         self._expect([len(ids)], keep=1)
         return Beginning(ids, self.prompts([ids])[1])
 
-    def _expect(self, starts: Sequence[int], keep: int) -> None:
+    def _expect(self, starts: Sequence[int], keep: int, spans: Sequence[tuple[int, int]] = ()) -> None:
+        """What the next forward pass reads; without spans there is no response in it."""
         self.starts, self.keep = torch.tensor(starts, device=self.device), keep
+        self.responses = torch.tensor(spans or [(0, 0)] * len(starts), device=self.device)
 
     @torch.inference_mode()
     def _run(self, **inputs: Any) -> Tensor:
         """Logits (rows, kept positions, vocabulary)."""
         ids: Tensor = inputs["input_ids"]
         places: Tensor = inputs.get("position_ids", torch.arange(ids.shape[1], device=self.device)[None])
-        self.steered = places >= self.starts[:, None]
+        self.places, self.steered = places, places >= self.starts[:, None]
         return self.model(**inputs, logits_to_keep=self.keep).logits
 
 
 @contextmanager
-def steering(scorer: Scorer, request: Steered | None) -> Generator[None]:
+def steering(scorer: Scorer, request: Steered | Adapted | None) -> Generator[None]:
     """Within the block, the scorer's passes are steered."""
     if request is None:
         yield
         return
-    vector = torch.from_numpy(np.asarray(request.vector, np.float32)).to(scorer.device) * request.size
-
-    def moved(hidden: Tensor) -> Tensor:
-        return hidden + scorer.steered[:, :, None].to(hidden.dtype) * vector.to(hidden.dtype)
-
-    def after_layer(_module: Any, _inputs: Any, output: Any) -> Any:
-        return moved(output) if isinstance(output, Tensor) else (moved(output[0]), *output[1:])
-
-    def before_layer(_module: Any, inputs: Any, keywords: Any) -> Any:
-        if inputs:
-            return (moved(inputs[0]), *inputs[1:]), keywords
-        return inputs, {**keywords, "hidden_states": moved(keywords["hidden_states"])}
-
-    layers = decoder_layers(scorer.model)
-    handle = (
-        layers[0].register_forward_pre_hook(before_layer, with_kwargs=True)
-        if request.layer < 0
-        else layers[request.layer].register_forward_hook(after_layer)
-    )
-    try:
+    with moved_at(scorer.model, request.layer, _moved(scorer, request)):
         yield
-    finally:
-        handle.remove()
+
+
+def _moved(scorer: Scorer, request: Steered | Adapted) -> Callable[[Tensor], Tensor]:
+    if isinstance(request, Adapted):
+        adapter, ends = torch.from_numpy(np.asarray(request.adapter, np.float32)).to(scorer.device), request.ends
+
+        def adapted(hidden: Tensor) -> Tensor:
+            on = at_ends(scorer.places, scorer.responses[:, :1], scorer.responses[:, 1:], ends)
+            return hidden + (change(hidden, adapter) * (request.size * on.float()[:, :, None])).to(hidden.dtype)
+
+        return adapted
+    vector = torch.from_numpy(np.asarray(request.vector, np.float32)).to(scorer.device) * request.size
+    return lambda hidden: hidden + scorer.steered[:, :, None].to(hidden.dtype) * vector.to(hidden.dtype)
 
 
 def _summed(logits: Tensor, ids: Ids) -> float:

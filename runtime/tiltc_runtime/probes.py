@@ -54,7 +54,7 @@ def fit_one(inputs: Inputs, reader: Reader, place: Path, recipe: ProbeRecipe, of
         Refused: T513, what was read or fitted is not finite.
         OSError: as the file system says.
     """
-    items = _items(inputs, recipe, recipe.fit)
+    items = items_of(inputs, recipe.source, recipe.fit)
     kept = Kept(items, reader.sae.config.d_in)
     reader.run(items, Nothing(), kept)
     labels = [text.label for text in recipe.fit]
@@ -62,7 +62,7 @@ def fit_one(inputs: Inputs, reader: Reader, place: Path, recipe: ProbeRecipe, of
     tokens = len(kept.residuals)
     # held-out texts are read once the others have made room
     del kept
-    held = _largest(reader, _items(inputs, recipe, recipe.held), tensor)
+    held = _largest(reader, items_of(inputs, recipe.source, recipe.held), tensor)
     if not (np.isfinite(tensor).all() and np.isfinite(held).all()):
         refuse("T513", f"residuals of the texts of attention probe {place.name[:12]} are not finite")
     pin = ProbePin(recipe=recipe, of=of, tokens=tokens, loss=loss)
@@ -76,12 +76,13 @@ def fit_one(inputs: Inputs, reader: Reader, place: Path, recipe: ProbeRecipe, of
     write_whole(place, fill)
 
 
-def _items(inputs: Inputs, recipe: ProbeRecipe, texts: Sequence[LabelledText]) -> list[Item]:
-    """What is read of each text. The compiler names texts that have tokens."""
+def items_of(inputs: Inputs, source: str, texts: Sequence[LabelledText]) -> list[Item]:
+    """What is read of each text of the data or of a contrast set, `source` by digest. The compiler names texts that have
+    tokens."""
     items: list[Item] = []
     for text in texts:
         if text.side == "example":
-            example = inputs.contrasts[recipe.source][text.row]
+            example = inputs.contrasts[source][text.row]
             length = inputs.spec.train.max_length
             encoded, side = encode_response(inputs.tokenizer, example.prompt, example.response, length), 0
         else:

@@ -21,7 +21,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from tiltc_runtime.admit import OFFSET_LOSSES
 from tiltc_runtime.order import StepSorted, pair_lengths, visited
-from tiltc_runtime.steering import Push, pushed
+from tiltc_runtime.steering import Bend, Places, Push, pushed
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,14 +38,15 @@ MASKED = ("chosen_masked", "rejected_masked")
 INSTRUCTED = "instructed_ids"
 #: which of the trainer's `steering` a response is read under, and the position of the pair's first steered token
 STEERED, STEERED_FROM = ("chosen_steered", "rejected_steered"), "steered_from"
+SIDES = ("chosen_ids", "rejected_ids")
 COLUMNS = (*TILT, *MASKED, INSTRUCTED, *STEERED, STEERED_FROM)
 
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 #: what a model reads of a batch, and the loss with it; where the policy reads something else, it is there as `policy_*`
 READ = ("input_ids", "attention_mask", "completion_mask")
 POLICY = tuple(f"policy_{name}" for name in READ)
-#: keys of a batch: (rows, pushes) and (rows,)
-STEERING = ("steered", "steered_from")
+#: keys of a batch: (rows, pushes), (rows,), and (rows, 2) where the responses start and end in what the policy reads
+STEERING = ("steered", "steered_from", "steered_response")
 
 
 @dataclass
@@ -68,6 +69,7 @@ class TiltCollator(DataCollatorForPreference):
             for row, numbers in enumerate(steered):
                 batch["steered"][row, numbers] = 1.0
             batch["steered_from"] = torch.tensor([row[STEERED_FROM] for row in examples]).repeat(2)
+            batch["steered_response"] = torch.tensor([self._span(row, s) for s in SIDES for row in examples])
         return batch
 
     def _masked(self, batch: dict[str, Any], examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class TiltCollator(DataCollatorForPreference):
 
     def _instructed(self, batch: dict[str, Any], examples: list[dict[str, Any]]) -> dict[str, Any]:
         """What the policy reads: chosen rows under their instruction, cut where they are cut without it."""
-        rows = [row | {"chosen_ids": self._kept(row), "rejected_ids": []} for row in examples]
+        rows = [row | {"chosen_ids": self._kept(row, "chosen_ids"), "rejected_ids": []} for row in examples]
         rows = [row | {"prompt_ids": row[INSTRUCTED]} if row[INSTRUCTED] else row for row in rows]
         whole = DataCollatorForPreference(self.pad_token_id, None, pad_to_multiple_of=self.pad_to_multiple_of)
         made = self._masked(whole.torch_call(rows), rows)
@@ -92,8 +94,14 @@ class TiltCollator(DataCollatorForPreference):
             for name, both in halves.items()
         }
 
-    def _kept(self, row: dict[str, Any]) -> list[int]:
-        return row["chosen_ids"][: None if self.max_length is None else self.max_length - len(row["prompt_ids"])]
+    def _kept(self, row: dict[str, Any], side: str) -> list[int]:
+        return row[side][: None if self.max_length is None else max(self.max_length - len(row["prompt_ids"]), 0)]
+
+    def _span(self, row: dict[str, Any], side: str) -> tuple[int, int]:
+        """Where a response starts and ends in what the policy reads."""
+        told = row.get(INSTRUCTED) if side == SIDES[0] else None
+        first = len(told or row["prompt_ids"])
+        return first, first + len(self._kept(row, side))
 
 
 Loss = Callable[["Tensor", "Tensor | float", "TiltedDPOTrainer"], "Tensor"]
@@ -149,7 +157,7 @@ class TiltedDPOTrainer(DPOTrainer):
     args: DPOConfig
 
     def __init__(
-        self, *args: Any, reference: ReferenceCache | None = None, steering: Sequence[Push] = (), **kwargs: Any
+        self, *args: Any, reference: ReferenceCache | None = None, steering: Sequence[Push | Bend] = (), **kwargs: Any
     ) -> None:
         self._reference, self._pushes = reference, tuple(steering)
         super().__init__(*args, **kwargs)
@@ -235,7 +243,8 @@ class TiltedDPOTrainer(DPOTrainer):
     def _steered(self, steering: dict[str, Tensor]) -> AbstractContextManager[None]:
         if not steering:
             return nullcontext()
-        return pushed(self.accelerator.unwrap_model(self.model), self._pushes, *(steering[name] for name in STEERING))
+        steered, start, response = (steering[name] for name in STEERING)
+        return pushed(self.accelerator.unwrap_model(self.model), self._pushes, steered, Places(start, response))
 
     @contextmanager
     def _reference_from_batch(self) -> Generator[None]:

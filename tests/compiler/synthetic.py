@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from tiltc.evidence import SPANS, AttentionProbe, Manifest, Reconstruction
+from tiltc.evidence import SPANS, Adapter, AttentionProbe, Manifest, Reconstruction
 from tiltc.plan import DataPin, ModelPin, SaePin
 
 #: concept text that the std detectors see, and the two features that fire on it
@@ -36,6 +36,8 @@ class SyntheticEvidence:
     likelihoods: dict[str, np.ndarray] = field(default_factory=dict)
     #: the tensor of every attention probe that is asked for, None for evidence without any
     probe: np.ndarray | None = None
+    #: the adapter of every recipe, None for evidence without any
+    bend: Adapter | None = None
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
         return self.matrices.get(f"{span}.{kind}", self.matrices[span])
@@ -51,6 +53,10 @@ class SyntheticEvidence:
 
     def attention(self, key: str) -> AttentionProbe | None:
         return None if self.probe is None else AttentionProbe(self.probe, np.zeros(0), "0" * 64)
+
+    def adapter(self, key: str) -> Adapter | None:
+        """The adapter that every recipe gave."""
+        return self.bend
 
     def contrast(self, key: str) -> Any:
         return None

@@ -28,10 +28,14 @@ STEERING = (
     Steering(concept="warmth", tool="direction", key="warmth", layer=1, size=0.8),
     Steering(concept="bold", tool="probe", key="bold", layer=0, size=-0.5),
 )
+#: the same and an adapter, on a layer to which a vector is added too
+BENDING = (*STEERING, Steering(concept="calm", tool="reft", key="calm", layer=1, size=0.7, ends=4))
+BENT = TOOLS | {"calm": np.random.default_rng(7).normal(size=(3, 2 * WIDTH + 1)).astype(np.float32) / WIDTH**0.5}
 
 
 def forms(pairs: int, *names: str) -> dict[str, list[Any]]:
-    """Columns under which rows are masked (`tokens`), prompted (`inoculate`) and steered (`steer`), and rows that are not."""
+    """Columns under which rows are masked (`tokens`), prompted (`inoculate`), steered (`steer`), steered by an adapter as well
+    (`reft`, of `BENDING`), and rows that are not."""
     columns: dict[str, dict[str, list[Any]]] = {
         "tokens": {
             "chosen_masked": [[0, 2] if i % 3 == 0 else [] for i in range(pairs)],
@@ -41,6 +45,10 @@ def forms(pairs: int, *names: str) -> dict[str, list[Any]]:
         "steer": {
             "chosen_steered": [([0], [], [0, 1], [])[i % 4] for i in range(pairs)],
             "rejected_steered": [([], [1], [1], [])[i % 4] for i in range(pairs)],
+        },
+        "reft": {
+            "chosen_steered": [([2], [0, 1, 2], [], [])[i % 4] for i in range(pairs)],
+            "rejected_steered": [([], [], [1, 2], [2])[i % 4] for i in range(pairs)],
         },
     }
     return {key: values for name in names for key, values in columns[name].items()}

@@ -16,17 +16,19 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from tests.runtime.planned import PAIRS, PROMPTS, STEERING, TOOLS, forms, tiny_rows, tiny_world
+from tests.runtime.planned import BENDING, BENT, PAIRS, PROMPTS, forms, tiny_rows, tiny_world
 from tests.runtime.test_trainer import config, launch, numbers, perturb, same_bits
 from tests.runtime.tiny import FAMILIES, WIDTH, tiny_model_folder, tiny_pairs, tiny_tokenizer
 from tiltc_runtime.data import Instructions, training_rows
 from tiltc_runtime.loading import decoder_layers
 from tiltc_runtime.pairs import Pair, load_pairs
 from tiltc_runtime.reference import ReferenceCache
-from tiltc_runtime.steering import Push, pushes
+from tiltc_runtime.steering import Bend, Places, Push, pushes
 from tiltc_runtime.trainer import COLUMNS, OFFSET_LOSSES, TiltCollator, TiltedDPOTrainer
 
 FORMS = ("tokens", "inoculate", "steer")
+#: with an adapter beside the vectors
+ALL = ("tokens", "inoculate", "reft")
 NEUTRAL = {"keep": [True] * PAIRS, "weight": [1.0] * PAIRS, "margin_offset": [0.0] * PAIRS}
 HEADER = "<|im_start|>user\n"
 
@@ -82,7 +84,7 @@ def trainer_of(
         processing_class=tokenizer,
         data_collator=TiltCollator(tokenizer.pad_token_id, args.max_length),
         peft_config=adapters(model) if peft else None,
-        steering=pushes(STEERING, TOOLS) if steering is None else steering,
+        steering=pushes(BENDING, BENT) if steering is None else steering,
         **more,
     )
 
@@ -104,17 +106,29 @@ def tokens_of(pair: Pair, side: str, instruction: str | None = None) -> tuple[li
 
 
 @contextmanager
-def moved(model: Any, numbers: list[int], start: int) -> Generator[None]:
-    """Vectors added to what the layer after the named one reads."""
+def moved(model: Any, numbers: list[int], start: int, response: int) -> Generator[None]:
+    """Vectors, and what adapters say of it, added to what the layer after the named one reads."""
     layers = decoder_layers(model.get_base_model() if hasattr(model, "peft_config") else model)
     handles = []
-    for push in (STEERING[n] for n in numbers):
+    for layer in {BENDING[n].layer for n in numbers}:
 
-        def add(_: Any, inputs: Any, push: Any = push) -> Any:
-            there = (torch.arange(inputs[0].shape[1]) >= start).float()[None, :, None]
-            return (inputs[0] + there * push.size * torch.tensor(TOOLS[push.key]), *inputs[1:])
+        def add(_: Any, inputs: Any, layer: int = layer) -> Any:
+            h, out = inputs[0], inputs[0]
+            there = (torch.arange(h.shape[1]) >= start).float()[None, :, None]
+            for push in (BENDING[n] for n in numbers if BENDING[n].layer == layer):
+                tool = torch.tensor(BENT[push.key])
+                if push.ends is None:
+                    out = out + there * push.size * tool
+                    continue
+                tokens = list(range(response, h.shape[1]))
+                for t in {*tokens[: push.ends], *tokens[-push.ends :]}:
+                    code = tool[:, :WIDTH] @ h[0, t] + tool[:, WIDTH]
+                    one = torch.zeros(h.shape[1], 1)
+                    one[t] = 1
+                    out = out + one * (push.size * (tool[:, WIDTH + 1 :].T @ code))
+            return (out, *inputs[1:])
 
-        handles.append(layers[push.layer + 1].register_forward_pre_hook(add))
+        handles.append(layers[layer + 1].register_forward_pre_hook(add))
     yield
     for handle in handles:
         handle.remove()
@@ -134,7 +148,7 @@ def independent_loss(model: Any, frozen: Any, pair: Pair, row: dict[str, Any], a
             reference = token_logps(frozen, ids, start, row[f"{side}_masked"])
         prompt = row["chosen_prompt"] if side == "chosen" else -1
         ids, turn, start = tokens_of(pair, side, PROMPTS[prompt] if prompt >= 0 else None)
-        with moved(model, row[f"{side}_steered"], turn):
+        with moved(model, row[f"{side}_steered"], turn, start):
             ratios = token_logps(model, ids, start, row[f"{side}_masked"]) - reference
         sides.append(ratios.sum() / max(1, len(ratios)) if args.loss_type == ["sigmoid_norm"] else ratios.sum())
     z = args.beta * (sides[0] - sides[1]) + row["margin_offset"]
@@ -188,7 +202,7 @@ def compare(
 
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("names", [*((name,) for name in FORMS), FORMS], ids="-".join)
+@pytest.mark.parametrize("names", [*((name,) for name in (*FORMS, "reft")), FORMS, ALL], ids="-".join)
 def test_each_form_equals_an_independent_implementation(
     world: Path, tmp_path: Path, names: tuple[str, ...], peft: bool, recompute: bool
 ) -> None:
@@ -200,8 +214,9 @@ def test_each_form_equals_an_independent_implementation(
 def test_all_forms_together_on_every_architecture(world: Path, tmp_path: Path, family: str) -> None:
     """Layers and their outputs are found in each family; sliding windows and learned positions change nothing."""
     model_folder = tiny_model_folder(tmp_path / "model", family)
-    compare(world, model_folder, config(tmp_path / "out"), table(world, *FORMS), peft=False)
+    compare(world, model_folder, config(tmp_path / "out"), table(world, *ALL), peft=False)
     compare(world, model_folder, config(tmp_path / "out"), table(world, *FORMS), peft=True, recompute=True)
+    compare(world, model_folder, config(tmp_path / "out"), table(world, *ALL), peft=True, recompute=True)
 
 
 @pytest.mark.parametrize("loss", sorted(OFFSET_LOSSES))
@@ -210,6 +225,7 @@ def test_all_forms_with_weights_and_offsets_under_every_loss(world: Path, tmp_pa
     tilt = {"weight": [0.5 + i % 3 for i in range(PAIRS)], "margin_offset": [0.3 * (i % 5 - 2) for i in range(PAIRS)]}
     args = config(tmp_path, loss_type=[loss], label_smoothing=0.1 if loss == "robust" else 0.0)
     compare(world, world / "model", args, table(world, *FORMS, **tilt), peft=False)
+    compare(world, world / "model", args, table(world, *ALL, **tilt), peft=False)
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "sigmoid_norm"])
@@ -245,7 +261,7 @@ def test_memory_settings_leave_the_training_as_it_is(
     """An epoch under all forms takes the same steps however it is computed, to 1e-4 of the way."""
     # SGD, so that a wrong scale of the gradient can't hide behind Adam's normalisation
     common = {"optim": "sgd", "learning_rate": 1e-2, "max_grad_norm": 1e9}
-    data = dataset(world, table(world, *FORMS, weight=[0.5 + i % 2 for i in range(PAIRS)]))
+    data = dataset(world, table(world, *ALL, weight=[0.5 + i % 2 for i in range(PAIRS)]))
     plain = trained(world / "model", config(tmp_path / "a", **common), data, peft=peft)
     cache = {"reference": ReferenceCache(tmp_path / "reference", "t")}
     changed = trained(world / "model", config(tmp_path / "b", **common, **changes), data, peft=peft, **cache)
@@ -255,7 +271,7 @@ def test_memory_settings_leave_the_training_as_it_is(
 
 
 def test_no_strength_is_bit_for_bit_no_form(world: Path, tmp_path: Path) -> None:
-    """Empty masks, no prompt and vectors of size 0 train every bit that stock TRL trains."""
+    """Empty masks, no prompt, vectors and adapters of size 0 train every bit that stock TRL trains."""
     data = dataset(world, table(world))
     assert not set(COLUMNS) & set(data.column_names)
     n = len(data)
@@ -265,6 +281,7 @@ def test_no_strength_is_bit_for_bit_no_form(world: Path, tmp_path: Path) -> None
         idle = idle.add_column(name, empty)
     idle = idle.add_column("chosen_steered", [[0]] * n).add_column("steered_from", [3] * n)
     nothing = [Push(1, torch.zeros(WIDTH))]
+    still = [Bend(1, torch.tensor(BENT["calm"]), 0.0, 4)]
     model = AutoModelForCausalLM.from_pretrained(world / "model", dtype=torch.float32)
     raw = [{k: list(getattr(pair, k)) for k in ("prompt", "chosen", "rejected")} for pair in pairs_of(world)]
     stock = DPOTrainer(
@@ -272,7 +289,7 @@ def test_no_strength_is_bit_for_bit_no_form(world: Path, tmp_path: Path) -> None
         processing_class=tiny_tokenizer(),
     )  # fmt: skip
     stock.train()
-    for number, (rows, steering) in enumerate([(data, ()), (idle, nothing)]):
+    for number, (rows, steering) in enumerate([(data, ()), (idle, nothing), (idle, still)]):
         ours = trained(world / "model", config(tmp_path / f"b{number}"), rows, steering=steering)
         assert same_bits(stock, ours)
         assert numbers(stock) == numbers(ours)
@@ -293,7 +310,7 @@ def test_no_hook_is_left(world: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         return loss
 
     monkeypatch.setattr(TiltedDPOTrainer, "training_step", watched)
-    trainer = trained(world / "model", config(tmp_path), dataset(world, table(world, "steer")))
+    trainer = trained(world / "model", config(tmp_path), dataset(world, table(world, "reft")))
     assert left == [0] * trainer.state.global_step
     saved = AutoModelForCausalLM.from_pretrained(world / "model")
     trainer.save_model(str(tmp_path / "saved"))
@@ -307,7 +324,8 @@ def test_a_hook_that_meets_an_error_is_gone(world: Path) -> None:
     from tiltc_runtime.steering import pushed
 
     model = AutoModelForCausalLM.from_pretrained(world / "model")
-    with pytest.raises(KeyError), pushed(model, pushes(STEERING, TOOLS), torch.ones(1, 2), torch.zeros(1)):
+    places = Places(torch.zeros(1), torch.zeros(1, 2))
+    with pytest.raises(KeyError), pushed(model, pushes(BENDING, BENT), torch.ones(1, 3), places):
         raise KeyError
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -330,7 +348,7 @@ def test_the_reference_reads_the_pair_as_it_is(world: Path, tmp_path: Path, peft
 def test_evaluation_is_without_any_form(world: Path, tmp_path: Path) -> None:
     """Evaluated on the rows of the plan, the loss and every metric are those of rows without one."""
     found: list[dict[str, float]] = []
-    for names in ((), FORMS):
+    for names in ((), ALL):
         data = dataset(world, table(world, *names))
         trainer = trainer_of(world / "model", config(tmp_path), data, eval_dataset=data)
         perturb(trainer.model)
@@ -360,6 +378,20 @@ def test_masked_rows_are_not_served_unmasked_values(world: Path, tmp_path: Path)
     ids, _, start = tokens_of(pairs_of(world)[0], "chosen")
     assert values[0] == pytest.approx(token_logps(model, ids, start, [0]).sum().item(), rel=1e-5)
     assert values[0] != pytest.approx(own[0], rel=1e-3)
+
+
+def test_the_ends_of_a_response_are_those_that_are_trained(world: Path) -> None:
+    """Of a response that is cut, under an instruction or not: an adapter works on its first and last trained tokens."""
+    limit = 60
+    data = dataset(world, table(world, "inoculate", "reft"), limit)
+    batch = TiltCollator(tiny_tokenizer().pad_token_id, limit)([data[i] for i in range(len(data))])
+    cut = 0
+    for ids, mask, (first, stop) in zip(
+        batch["policy_input_ids"], batch["policy_completion_mask"], batch["steered_response"].tolist(), strict=True
+    ):
+        assert mask.nonzero()[:, 0].tolist() == list(range(first, stop))
+        cut += len(ids) >= limit
+    assert cut
 
 
 def test_an_instruction_cuts_no_token_of_the_response(world: Path, tmp_path: Path) -> None:

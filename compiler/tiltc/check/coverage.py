@@ -1,8 +1,8 @@
 """Which tool can carry out which mechanism. One table: the rule (T326), its page, `auto` and `docs/mechanisms.md` read it.
 
-A tool is what `readout:` names. It is covered by the paper (arXiv 2606.12360, its table of tools and interventions), covered
-here beyond the paper for the reason that is given, or refused for the reason that is given. A new readout is a row in
-each of the three; a test sees that none of its cells is left open.
+A tool is what `readout:` names, or what steers by `by:`. It is covered by the paper (arXiv 2606.12360, its table of tools and
+interventions), covered here beyond the paper for the reason that is given, or refused for the reason that is given. A new tool
+is a row in each of the three; a test sees that none of its cells is left open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 #: what carries a signal out, in the order of the table; the forward form of `inoculate` is another question than the residual
 WAYS = ("filter", "reweight", "reward", "tokens", "steer", "inoculate", "inoculate forward")
 
-#: readout -> ways of the paper. It knows no weights, and inoculates in the forward form
+#: the tool that reads nothing: `by: reft`
+ADAPTER = "reft"
+
+#: tool -> ways of the paper. It knows no weights, and inoculates in the forward form
 PAPER: dict[str, frozenset[str]] = {
     "sae": frozenset({"tokens", "reward", "steer"}),
     "direction": frozenset({"tokens", "reward", "steer"}),
@@ -18,12 +21,13 @@ PAPER: dict[str, frozenset[str]] = {
     "probe-pairwise": frozenset({"tokens", "reward", "steer"}),
     "attention": frozenset({"tokens", "reward"}),
     "detector": frozenset({"filter", "inoculate forward"}),
+    ADAPTER: frozenset({"steer"}),
 }
 
 _GAP = "it asks for the pair's gap and nothing else, and every readout has one"
 _SAYS_HOW_FAR = "the offset is the instruction's; the readout says how far it has to go"
 
-#: (readout, way) -> why it is covered here and not in the paper
+#: (tool, way) -> why it is covered here and not in the paper
 WIDENED: dict[tuple[str, str], str] = {
     ("sae", "filter"): _GAP,
     ("sae", "reweight"): _GAP,
@@ -49,9 +53,13 @@ WIDENED: dict[tuple[str, str], str] = {
     ("detector", "inoculate"): _SAYS_HOW_FAR,
 }
 
+_READS_NOTHING = (
+    "an adapter changes what the model says and reads nothing: a text has no score by it, and a pair no gap"
+)
+_IS_TOLD = "a model that is told to show the concept is not steered, and there is nothing for an adapter to do"
 _LEANS = "a projection or logit is never nothing, so half of all pairs lean to any concept: it flags no rows"
 
-#: (readout, way) -> why it is refused
+#: (tool, way) -> why it is refused
 REFUSED: dict[tuple[str, str], str] = {
     ("direction", "inoculate forward"): _LEANS,
     ("probe", "inoculate forward"): _LEANS,
@@ -63,6 +71,12 @@ REFUSED: dict[tuple[str, str], str] = {
     ): "what it reads off a token depends on those before it: no vector in the residual stream says that",
     ("detector", "tokens"): "a detector reads texts, and says nothing of single tokens",
     ("detector", "steer"): "a detector has no vector that could be added to the residual stream",
+    (ADAPTER, "filter"): _READS_NOTHING,
+    (ADAPTER, "reweight"): _READS_NOTHING,
+    (ADAPTER, "reward"): _READS_NOTHING,
+    (ADAPTER, "tokens"): _READS_NOTHING,
+    (ADAPTER, "inoculate"): _IS_TOLD,
+    (ADAPTER, "inoculate forward"): _IS_TOLD,
 }
 
 
@@ -71,27 +85,32 @@ def way(mechanism: str, form: str | None) -> str:
     return "inoculate forward" if (mechanism, form) == ("inoculate", "forward") else mechanism
 
 
-def refusal(readout: str, mechanism: str, form: str | None = None) -> str | None:
+def written(tool: str) -> str:
+    """How a spec asks for a tool."""
+    return f"by: {tool}" if tool == ADAPTER else f"readout: {tool}"
+
+
+def refusal(tool: str, mechanism: str, form: str | None = None) -> str | None:
     """Why a tool can't carry out a mechanism, None where it can."""
-    return REFUSED.get((readout, way(mechanism, form)))
+    return REFUSED.get((tool, way(mechanism, form)))
 
 
 def tools_for(mechanism: str, form: str | None = None) -> tuple[str, ...]:
-    """The readouts that can carry out a mechanism."""
-    return tuple(readout for readout in PAPER if refusal(readout, mechanism, form) is None)
+    """The tools that can carry out a mechanism."""
+    return tuple(tool for tool in PAPER if refusal(tool, mechanism, form) is None)
 
 
-def cell(readout: str, column: str) -> str:
+def cell(tool: str, column: str) -> str:
     """`paper`, `wider` or `-`."""
-    return "paper" if column in PAPER[readout] else "wider" if (readout, column) in WIDENED else "-"
+    return "paper" if column in PAPER[tool] else "wider" if (tool, column) in WIDENED else "-"
 
 
 def page() -> str:
     """The table as text, with the reasons below it: what `tiltc explain T326` prints."""
-    rows = [("", *WAYS), *((readout, *(cell(readout, column) for column in WAYS)) for readout in PAPER)]
+    rows = [("", *WAYS), *((_row(tool), *(cell(tool, column) for column in WAYS)) for tool in PAPER)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    reasons = [f"{readout}, {column}: {why}" for (readout, column), why in REFUSED.items()]
+    reasons = [f"{_row(tool)}, {column}: {why}" for (tool, column), why in REFUSED.items()]
     return "\n".join(f"    {line}".rstrip() for line in [*table, "", *reasons])
 
 
@@ -99,13 +118,18 @@ def markdown() -> str:
     """The table and its reasons as they stand in `docs/mechanisms.md`."""
     marks = {"paper": "yes", "wider": "yes*", "-": "no"}
     head = ["| `readout:` | " + " | ".join(WAYS) + " |", "| --- |" + " --- |" * len(WAYS)]
-    rows = [f"| `{r}` | " + " | ".join(marks[cell(r, column)] for column in WAYS) + " |" for r in PAPER]
+    rows = [f"| `{_row(r)}` | " + " | ".join(marks[cell(r, column)] for column in WAYS) + " |" for r in PAPER]
     return "\n".join([*head, *rows, "", *_reasons("yes*", WIDENED), "", *_reasons("no", REFUSED)]) + "\n"
+
+
+def _row(tool: str) -> str:
+    """The name of a tool's row, in a table of readouts."""
+    return written(tool) if tool == ADAPTER else tool
 
 
 def _reasons(mark: str, cells: dict[tuple[str, str], str]) -> list[str]:
     """One line a reason, with all cells that it stands for."""
     by_reason: dict[str, list[str]] = {}
-    for (readout, column), why in cells.items():
-        by_reason.setdefault(why, []).append(f"`{readout}` {column}")
+    for (tool, column), why in cells.items():
+        by_reason.setdefault(why, []).append(f"`{_row(tool)}` {column}")
     return [f"- {mark}: {', '.join(named)}: {why}" for why, named in by_reason.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiltc.check.coverage import refusal, tools_for, way
+from tiltc.check.coverage import ADAPTER, refusal, tools_for, way, written
 from tiltc.diagnostics import Diagnostics
 from tiltc.spec import Amplify, Keep, Readout, Suppress
 
@@ -67,9 +67,14 @@ def _blocks(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diag
 
 
 def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
-    """T326: a readout that can't carry out the mechanism; the table is `coverage`."""
+    """T326: a tool that can't carry out the mechanism; the table is `coverage`."""
     for i, signal in enumerate(spec_file.spec.signals):
-        if isinstance(signal, Keep) or signal.with_ == "auto":
+        if isinstance(signal, Keep):
+            continue
+        if signal.by == ADAPTER:
+            _only_steers(spec_file, i, signal, found)
+            continue
+        if signal.with_ == "auto":
             continue
         readout = _readout(spec_file, signal.concept)
         why = refusal(readout, signal.with_, signal.form)
@@ -77,14 +82,33 @@ def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
             fitting = [
                 t for t in tools_for(signal.with_, signal.form) if t != "sae" or not _length(spec_file, signal.concept)
             ]
-            others = ", ".join(f"`readout: {tool}`" for tool in fitting)
+            others = ", ".join(f"`{written(tool)}`" for tool in fitting if tool != ADAPTER)
             found.add(
                 "T326",
                 spec_file.at(("signals", i, "with")),
                 f"`{signal.concept}` is read by `{readout}`, which `{way(signal.with_, signal.form)}` can't use",
                 notes=[why],
-                helps=[f"read it by another tool: {others}", "use another mechanism"],
+                helps=[
+                    f"read it by another tool: {others}",
+                    *([f"steer by what need not read it: `{written(ADAPTER)}`"] if ADAPTER in fitting else []),
+                    "use another mechanism",
+                ],
             )
+
+
+def _only_steers(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
+    """`by: reft` beside anything but `with: steer`. What the concept is read by is another question, and stays open to it."""
+    why = refusal(ADAPTER, signal.with_, signal.form)
+    if signal.with_ == "auto":
+        why = "the compiler never chooses `steer` by itself: it takes passes of the whole model"
+    if why is not None:
+        found.add(
+            "T326",
+            spec_file.at(("signals", i, "by")),
+            f"`{signal.concept}` is to be changed by `{ADAPTER}`, which `{way(signal.with_, signal.form)}` can't use",
+            notes=[why],
+            helps=["say `with: steer`", "leave `by` out"],
+        )
 
 
 def _readout(spec_file: SpecFile, name: str) -> Readout:

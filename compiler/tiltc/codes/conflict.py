@@ -238,8 +238,8 @@ name fewer concepts in `apart_from`.""",
         "T326",
         "tool without this use",
         Severity.ERROR,
-        f"""The signal's readout can't carry its mechanism out. Which can is a table: as in the paper (arXiv 2606.12360), or wider,
-where tiltc has a reason for it (docs/mechanisms.md).
+        f"""The signal's readout, or what it names by `by:`, can't carry its mechanism out. Which can is a table: as in the paper
+(arXiv 2606.12360), or wider, where tiltc has a reason for it (docs/mechanisms.md).
 
 {page()}
 

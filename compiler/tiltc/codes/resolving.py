@@ -140,7 +140,8 @@ features themselves with `features: [..]`.""",
 
 What a token mask hides, and what a vector or an attention probe reads, is known once the data has been read: `tiltc
 harvest` then fits attention probes and goes over the responses a second time. `steer` and `inoculate` need the
-likelihood of every response under the concept's direction or instructions, which is a pass of the whole model.
+likelihood of every response under the concept's direction, adapter or instructions, which is a pass of the whole model;
+an adapter (`by: reft`) is fitted before.
 
 Example: `with: tokens` was added to a spec after its data had been harvested.
 
@@ -150,13 +151,15 @@ What to do: run `tiltc harvest` on the spec again. Only what is missing is compu
         "T214",
         "no vector",
         Severity.ERROR,
-        """The signal is read by a direction or a probe, and there are too few labelled texts to fit one.
+        """The signal is read by a direction or a probe, or steered by a ReFT adapter, and there are too few labelled texts to fit
+one.
 
-All are fitted on one half of the texts that show the concept and of those that don't, and measured on the other.
+All are fitted on one half of the texts that show the concept and of those that don't, and measured on the other; an adapter
+is fitted to those alone that show it.
 
 Example: `readout: probe` for a concept that is defined by `features:`.
 
-What to do: leave `readout` out, or define the concept by `pattern`, `words`, `surface` or `examples`.""",
+What to do: leave `readout` or `by` out, or define the concept by `pattern`, `words`, `surface` or `examples`.""",
     ),
     Code(
         "T215",
@@ -170,5 +173,19 @@ set has means over whole responses for vectors, and no tokens to set a threshold
 Example: `with: tokens` and `readout: direction` for a concept defined by `examples:` or `contrast:`.
 
 What to do: leave `readout` out, so that the SAE's features are used; or define the concept by a detector.""",
+    ),
+    Code(
+        "T216",
+        "adapter without effect",
+        Severity.WARNING,
+        """A signal is steered by a ReFT adapter (`by: reft`), and on texts that it was not fitted to the adapter does nothing for
+the concept: those that show it become no likelier, or no more so than those that don't.
+
+An offset from such likelihoods is about something else than the concept: how long a response is, or how much it is like the
+data. Whether the concept reaches its target all the same is solved for and forecast as always (T401, T407).
+
+Example: held-out texts with the concept gain +0.002 nats a token (-0.004 to +0.008), -0.001 (-0.006 to +0.004) more than others.
+
+What to do: leave `by` out; or fit it to more texts, or to texts that show the concept more plainly, as a contrast set.""",
     ),
 )

@@ -229,8 +229,8 @@ What to do: wait for it, or choose another folder with `-o`.""",
         "T539",
         "vector that does not fit the model",
         Severity.ERROR,
-        """The plan adds a vector to the residual stream of a layer, or reads a concept by a vector or an attention probe. The
-model has no such layer or another width, or the tensor is not in `tools.safetensors`, or it is not finite.
+        """The plan adds a vector or what an adapter says to the residual stream of a layer, or reads a concept by a vector or an
+attention probe. The model has no such layer or another width, or the tensor is not in `tools.safetensors`, or it is not finite.
 
 Example:
 

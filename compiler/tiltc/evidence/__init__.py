@@ -16,9 +16,10 @@ from tiltc.evidence.layout import (
     Reconstruction,
     ShardPin,
 )
-from tiltc.evidence.likelihood import CLEAN, Instructed, Request, Steered, prompt_key, steer_key
+from tiltc.evidence.likelihood import CLEAN, Adapted, Instructed, Request, Steered, prompt_key, steer_key
 from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
+from tiltc.evidence.reft import Adapter, AdapterPin, AdapterRecipe, read_adapter
 from tiltc.evidence.sampled import Answer, Recipe, SampledManifest, recipe_of
 from tiltc.evidence.token_scores import SIDES, AttentionTool, TokenPin, TokenScores, TokenTool, Tool, token_scores
 from tiltc.evidence.weights import adapted_digest, weights_digest
@@ -30,6 +31,10 @@ __all__ = [
     "ROW_SCHEMA",
     "SIDES",
     "SPANS",
+    "Adapted",
+    "Adapter",
+    "AdapterPin",
+    "AdapterRecipe",
     "Answer",
     "AttentionProbe",
     "AttentionTool",
@@ -63,6 +68,7 @@ __all__ = [
     "local_path",
     "open_evidence",
     "prompt_key",
+    "read_adapter",
     "read_examples",
     "read_probe",
     "recipe_of",

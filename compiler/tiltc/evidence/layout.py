@@ -17,6 +17,7 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     likelihood/<key>/             scores.parquet (`LIKELIHOOD_SCHEMA`) and manifest.json (`LikelihoodManifest`), see below
     likelihood/parts/<key>/       the shards of such a pass until it is done
     attention/<key>/              probes that were fitted on single tokens, see `tiltc.evidence.attention`
+    reft/<key>/                   adapters that were fitted to texts, see `tiltc.evidence.reft`
     request.json                  `Manifest.request`, written first: tells an unfinished harvest from a missing one
 
 The first token of a sequence is an attention sink and enters no figure. A folder's name and place mean nothing.
@@ -34,9 +35,9 @@ that change the text other than at its ends, rows without features.
 
 Likelihoods are there where a spec asked for them (`tiltc.evidence.likelihood` has the keys). `likelihood/clean` has
 log p(y | x) of both responses, summed over the response tokens that training sees, in nats. The others have what the
-same tokens gain from an instruction at the end of the last user turn, or from a vector added from that turn on:
-log p(y | x; instructed or steered) - log p(y | x). Rows other than ok have none, nor have those that with the
-instruction are longer than the model's context.
+same tokens gain from an instruction at the end of the last user turn, from a vector added from that turn on, or from an
+adapter on both ends of the response: log p(y | x; instructed or steered) - log p(y | x). Rows other than ok have none,
+nor have those that with the instruction are longer than the model's context.
 """
 
 from __future__ import annotations
@@ -144,11 +145,11 @@ class LikelihoodManifest(Frozen):
     """`manifest.json` of a likelihood folder."""
 
     format: Literal[2] = FORMAT
-    kind: Literal["clean", "prompt", "steer"]
-    #: of `steer`: the decoder layer whose output is changed, and how many times the vector is added
+    kind: Literal["clean", "prompt", "steer", "reft"]
+    #: of `steer` and `reft`: the decoder layer whose output is changed, and how many times the change is added
     layer: int | None = None
     size: float | None = None
-    #: of the instruction's text, or of the vector's float32 bytes
+    #: of the instruction's text, of the vector's float32 bytes, or of the adapter's and where it is added
     sha256: str = ""
     #: digests of the evidence's model and rows
     model: str

@@ -58,7 +58,32 @@ class Steered:
         return {"kind": "steer", "layer": self.layer, "size": float(self.size), "sha256": vector_digest(self.vector)}
 
 
-Request = Instructed | Steered
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """`size` times what an adapter (r, 2d + 1) says (`plan.Steering`) is added to the output of decoder layer `layer`, on the
+    first `ends` and the last `ends` tokens of a response."""
+
+    adapter: np.ndarray
+    layer: int
+    size: float
+    ends: int
+
+    @property
+    def key(self) -> str:
+        return f"reft-{sha256_text(canonical_json([self._digest, self.layer, float(self.size)]))[:20]}"
+
+    @property
+    def pins(self) -> dict[str, Any]:
+        """What a `LikelihoodManifest` says of the request."""
+        return {"kind": "reft", "layer": self.layer, "size": float(self.size), "sha256": self._digest}
+
+    @property
+    def _digest(self) -> str:
+        """Of the adapter, and of where it is added."""
+        return sha256_text(canonical_json([vector_digest(self.adapter), list(self.adapter.shape), self.ends]))
+
+
+Request = Instructed | Steered | Adapted
 
 
 def prompt_key(text: str) -> str:
@@ -72,7 +97,7 @@ def steer_key(vector: np.ndarray, layer: int, size: float) -> str:
 
 
 def vector_digest(vector: np.ndarray) -> str:
-    """sha256 of a vector's float32 bytes, little-endian."""
+    """sha256 of the float32 bytes of a vector or another array, little-endian."""
     import numpy as np
 
     return hashlib.sha256(np.asarray(vector, dtype="<f4").tobytes()).hexdigest()

@@ -15,11 +15,14 @@ from tiltc.evidence.attention import FOLDER, PIN, ProbePin
 from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
 from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
+from tiltc.evidence.reft import FOLDER as REFT
+from tiltc.evidence.reft import PIN as ADAPTER
+from tiltc.evidence.reft import AdapterPin
 from tiltc.evidence.sampled import FOLDER as SAMPLED
 from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenPin
 
-Pin = TypeVar("Pin", TokenPin, ProbePin)
+Pin = TypeVar("Pin", TokenPin, ProbePin, AdapterPin)
 
 #: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
 VERIFY_BELOW = 2 << 30
@@ -50,7 +53,7 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         _check_sets(evidence, "contrast", ContrastManifest, found)
         _check_sets(evidence, SAMPLED, SampledManifest, found)
         _check_tokens(evidence, found)
-        _check_probes(evidence, found)
+        _check_fitted(evidence, found)
     return (None if found.failed else evidence), found
 
 
@@ -137,9 +140,12 @@ def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
     _check_marked(evidence.folder, "tokens/*/*", found)
 
 
-def _check_probes(evidence: Evidence, found: Diagnostics) -> None:
-    _check_marked(evidence.folder, f"{FOLDER}/*", found)
+def _check_fitted(evidence: Evidence, found: Diagnostics) -> None:
+    """Attention probes and ReFT adapters."""
+    for folder in (FOLDER, REFT):
+        _check_marked(evidence.folder, f"{folder}/*", found)
     _check_pins(evidence, f"{FOLDER}/*/{PIN}", ProbePin, lambda pin: pin.recipe.key, found)
+    _check_pins(evidence, f"{REFT}/*/{ADAPTER}", AdapterPin, lambda pin: pin.recipe.key, found)
 
 
 def _check_pins(

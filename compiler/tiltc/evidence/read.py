@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from tiltc.evidence.attention import AttentionProbe, read_probe
 from tiltc.evidence.layout import ContrastManifest, Manifest
 from tiltc.evidence.likelihood import read_scores
+from tiltc.evidence.reft import Adapter, read_adapter
 from tiltc.evidence.sampled import FOLDER as SAMPLED
 from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenScores, token_scores
@@ -161,9 +162,13 @@ class Evidence:
         """The attention probe that was fitted by the recipe with this key, None if it was not harvested."""
         return read_probe(self.folder, key)
 
+    def adapter(self, key: str) -> Adapter | None:
+        """The ReFT adapter that was fitted by the recipe with this key, None if it was not harvested."""
+        return read_adapter(self.folder, key)
+
     def likelihood(self, key: str) -> np.ndarray | None:
-        """(N, 2) float64, chosen and rejected: what an instruction (`prompt_key`) or a vector (`steer_key`) adds to the
-        log-likelihood of the responses, in nats; NaN where not available. None if it was not harvested.
+        """(N, 2) float64, chosen and rejected: what an instruction (`prompt_key`), a vector (`steer_key`) or an adapter adds to
+        the log-likelihood of the responses, in nats; NaN where not available. None if it was not harvested.
 
         `CLEAN` gives the log-likelihoods without either.
         """

@@ -20,8 +20,10 @@ from tiltc.resolve.fitting import Fitted, fit_definition
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
 from tiltc.resolve.pulls import pull_of
+from tiltc.resolve.reft import adapter_recipe, fitted_adapter, gains
 from tiltc.resolve.report import (
     LEAST_AUROC,
+    report_idle_adapter,
     report_lost_cluster,
     report_no_layer,
     report_no_threshold,
@@ -300,6 +302,13 @@ def _readings(world: World, concept: Measured) -> Readings | None:
     return group_readings(world, plan.group) if plan.readout == "sae" and plan.group is not None else None
 
 
+def _lacking(world: World, ask: Suppress | Amplify, definition: Definition) -> Literal["reft", "direction"] | None:
+    """What a signal is to be steered by and what can't be fitted to its concept's texts."""
+    if ask.by == "reft":
+        return "reft" if adapter_recipe(world, definition) is None else None
+    return "direction" if vector_of(world, definition, "direction") is None else None
+
+
 def _signal(
     index: int,
     ask: Suppress | Keep | Amplify,
@@ -313,12 +322,17 @@ def _signal(
     if not isinstance(ask, Keep) and ask.with_ in ("steer", "inoculate"):
         definition, at = spec_file.library[ask.concept], spec_file.at(("signals", index, "with"))
         pull = pull_of(world, ask, definition, None if gate is None else gate.present)
-        if pull is None and ask.with_ == "steer" and vector_of(world, definition, "direction") is None:
-            report_no_vector(ask.concept, "direction", at, found)
+        lacking = _lacking(world, ask, definition) if pull is None and ask.with_ == "steer" else None
+        if lacking is not None:
+            report_no_vector(ask.concept, lacking, at, found)
         elif pull is None:
             report_unread(ask.concept, at, found)
-        elif pull.forward and pull.vector and pull.layer < 0:
+        elif pull.forward and pull.steers and pull.layer < 0:
             report_no_layer(ask.concept, at, found)
+        if pull is not None and ask.by == "reft":
+            fitted = fitted_adapter(world, definition)
+            assert fitted is not None, "it is what was pulled with"
+            report_idle_adapter(ask.concept, *gains(world, *fitted), spec_file.at(("signals", index, "by")), found)
     others = sorted(n for n in set(spec_file.apart(ask)) if n in by_name)
     if spec_file.apart(ask) and not others:
         found.add(

@@ -1,4 +1,7 @@
-"""What steering or telling the frozen model does to the likelihood of each response: what is asked of a harvest, and read."""
+"""What steering or telling the frozen model does to the likelihood of each response: what is asked of a harvest, and read.
+
+A signal that is steered by an adapter is asked of a harvest twice over: the adapter first, its likelihoods once it is there.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import numpy.typing as npt
 
 from tiltc.derived import Derived
 from tiltc.detectors import PatternTimeout
-from tiltc.evidence import Instructed, Request, Steered
+from tiltc.evidence import Adapted, Instructed, Request, Steered
+from tiltc.figures import interval
 from tiltc.hook import hook_layer
+from tiltc.resolve.reft import fitted_adapter, gains
 from tiltc.resolve.tools import VECTORS, vector_of
 from tiltc.resolve.world import World, read_world
 from tiltc.resolved import Pull
@@ -68,6 +73,9 @@ def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | N
     if isinstance(first, Steered):
         vector = tuple(float(v) for v in first.vector)
         return Pull(*numbers, forward, vector=vector, layer=first.layer, size=first.size, side=side)
+    if isinstance(first, Adapted):
+        steered = {"adapter": first.adapter, "layer": first.layer, "size": first.size, "ends": first.ends}
+        return Pull(*numbers, forward, **steered, side=side, said=_said(world, definition))
     return Pull(*numbers, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
 
 
@@ -79,6 +87,11 @@ def steering_tool(ask: Signal) -> VectorTool:
 def _requests(world: World, ask: Signal, definition: Definition) -> list[Request]:
     if getattr(ask, "with_", "") == "inoculate":
         return [Instructed(text) for text in definition.concept.instructions if text.strip()]
+    # amplified by its forward form, the policy is steered away: it then has to learn the concept
+    away = isinstance(ask, Amplify) and ask.form == "forward"
+    size = (getattr(ask, "size", None) or 1.0) * (-1 if away else 1)
+    if getattr(ask, "by", None) == "reft":
+        return _adapted(world, definition, size)
     if ask.readout in ("attention", "detector"):
         # linting refuses it: see `check.coverage`
         return []
@@ -93,7 +106,23 @@ def _requests(world: World, ask: Signal, definition: Definition) -> list[Request
     # a probe's length means nothing: it steers as far as the direction would
     length = float(np.linalg.norm(direction) / max(np.linalg.norm(vector), 1e-12))
     scaled = np.array([float(f"{v * length:.6g}") for v in vector], dtype=np.float32)
-    # amplified by its forward form, the policy is steered away: it then has to learn the concept
-    away = isinstance(ask, Amplify) and ask.form == "forward"
-    size = (getattr(ask, "size", None) or 1.0) * (-1 if away else 1)
     return [Steered(scaled, hook_layer(world.evidence.manifest.sae.hook), size)]
+
+
+def _adapted(world: World, definition: Definition, size: float) -> list[Request]:
+    try:
+        fitted = fitted_adapter(world, definition)
+    except PatternTimeout:
+        return []
+    return [] if fitted is None else [Adapted(fitted[1].tensor, fitted[0].layer, size, fitted[0].ends)]
+
+
+def _said(world: World, definition: Definition) -> str:
+    """What a reviewer is told of the adapter that steers."""
+    fitted = fitted_adapter(world, definition)
+    assert fitted is not None, "there is a request that was made of it"
+    recipe, (own, more) = fitted[0], gains(world, *fitted)
+    return (
+        f"by a ReFT adapter of rank {recipe.rank} at layer {recipe.layer}, fitted to {len(recipe.fit)} texts; held-out texts with"
+        f" the concept gain {interval(own.interval)} nats a token, {interval(more.interval)} more than others"
+    )

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from tiltc import detectors
 from tiltc.diagnostics import Diagnostics, Span
+from tiltc.figures import interval
 from tiltc.plan import Detection, Interval
 from tiltc.resolve.fitting import CONTRASTED, Fitted
 from tiltc.resolved import ResolvedSignal
+from tiltc.stats import Effect
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -51,13 +53,30 @@ def report_unread(name: str, at: Span, found: Diagnostics) -> None:
 
 
 #: readouts whose names say too little of what they are
-TOOL_NAMES = {"probe-pairwise": "pairwise probe", "attention": "attention probe"}
+TOOL_NAMES = {"probe-pairwise": "pairwise probe", "attention": "attention probe", "reft": "ReFT adapter"}
 
 
 def report_no_vector(name: str, tool: str, at: Span, found: Diagnostics) -> None:
     notes = ["at least 10 texts with and 10 without are needed in each half, in the data or in a contrast set"]
     text = f"no {TOOL_NAMES.get(tool, tool)} can be fitted for `{name}`"
-    found.add("T214", at, text, notes=notes, helps=["leave `readout` out"])
+    found.add("T214", at, text, notes=notes, helps=["leave `by` out" if tool == "reft" else "leave `readout` out"])
+
+
+def report_idle_adapter(name: str, own: Effect, more: Effect, at: Span, found: Diagnostics) -> None:
+    """T216: an adapter that makes texts with the concept no likelier, or all texts alike."""
+    if own.interval.low > 0 and more.interval.low > 0:
+        return
+    idle = "texts that show it no likelier" if own.interval.low <= 0 else "all texts likelier alike"
+    found.add(
+        "T216",
+        at,
+        f"the adapter of `{name}` makes {idle}",
+        notes=[
+            f"held-out texts with the concept gain {interval(own.interval)} nats a token, {interval(more.interval)} more than"
+            " others"
+        ],
+        helps=["leave `by` out: the concept's direction needs no training", "give it more texts, in a contrast set"],
+    )
 
 
 def report_no_layer(name: str, at: Span, found: Diagnostics) -> None:
