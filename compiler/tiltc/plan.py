@@ -193,6 +193,14 @@ class Steering(Frozen):
     size: float
 
 
+class Control(Frozen):
+    """What the control run (`tiltc run --control`) says in place of one of the `prompts`."""
+
+    #: as in `Action`: the signal whose instruction it stands in for
+    signal: str
+    text: str
+
+
 #: mechanisms that a plan may hold: all of the language but `auto`
 Built = Literal["filter", "reweight", "reward", "tokens", "steer", "inoculate"]
 
@@ -297,7 +305,7 @@ class Plan(Frozen):
     plan_version: Literal[3] = 3
     compiler: str
     name: str
-    #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, and rows.parquet
+    #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, controls, and rows.parquet
     model: str | HubRef
     sae: str | SaeRef
     data: str | HubRef | FileRef
@@ -311,6 +319,8 @@ class Plan(Frozen):
     #: instructions added at the end of the last user turn, and vectors: what rows.parquet counts from 0
     prompts: tuple[str, ...] = ()
     steering: tuple[Steering, ...] = ()
+    #: one for each of the `prompts`, in their order
+    controls: tuple[Control, ...] = ()
     actions: tuple[Action, ...]
     forecast: tuple[ForecastRow, ...]
     spend: Spend

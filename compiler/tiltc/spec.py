@@ -190,6 +190,11 @@ class _Change(_Signal):
     size: Number | None = Field(
         default=None, gt=0, description="`with: steer`: multiples of the direction that are added; 1 by default"
     )
+    control: Texts | None = Field(
+        default=None,
+        description="`with: inoculate`, `form: forward`: what `tiltc run --control` says in place of the concept's"
+        " instructions, sentences that have nothing to do with it; by default of a fixed pool, of about the same length",
+    )
     apart_from: ApartFrom | None = Field(
         default=None,
         description="change only what the concept has beyond these: `parents`, `siblings`, `keeps`, or a list of concepts."

@@ -20,6 +20,7 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "form": (("steer", "inoculate"), False),
     "size": (("steer",), False),
     "fraction": (("steer", "inoculate"), True),
+    "control": (("inoculate",), True),
     "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
 
