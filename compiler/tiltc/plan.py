@@ -176,6 +176,8 @@ class PlanConcept(Frozen):
     preference: Preference | None = None
     #: digest of the contrast set for `examples` and `contrast` concepts
     contrast: str | None = None
+    #: of `contrast` concepts: too few answers passed the filter, so that it was not used
+    unfiltered: bool = False
 
 
 class Steering(Frozen):

@@ -171,4 +171,18 @@ Example: `with: tokens` and `readout: direction` for a concept defined by `examp
 
 What to do: leave `readout` out, so that the SAE's features are used; or define the concept by a detector.""",
     ),
+    Code(
+        "T216",
+        "contrast without its filter",
+        Severity.WARNING,
+        """The concept is read from the starting model's answers under contrasted system prompts. Fewer than 20 of a side passed
+the definition's filter, which is too few to fit anything to, so that all were kept that have any text. Answers that refuse, or
+that don't show what their system prompt asked for, then stand for the concept too: what is read may be another thing.
+
+Example: `contrast: {positive: Be rude., negative: Be polite., kept_by: insult}` with a model that insults nobody.
+
+What to do: read some of the answers, in `sampled/` of the evidence folder. Ask for the concept more plainly, or more questions
+(`questions:`); or filter less (`kept_by`, `judge`, `drop_refusals`). A model that can't be told to show a concept gives no
+contrast: define it by `examples:`.""",
+    ),
 )

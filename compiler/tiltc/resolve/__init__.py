@@ -16,7 +16,7 @@ from tiltc.plan import Apart, Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
 from tiltc.residual import residual
 from tiltc.resolve.attention import probe_recipe
-from tiltc.resolve.fitting import Fitted, fit_definition
+from tiltc.resolve.fitting import Fitted, fit_definition, sampled_of
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
 from tiltc.resolve.pulls import pull_of
@@ -28,6 +28,7 @@ from tiltc.resolve.report import (
     report_no_vector,
     report_readings,
     report_silent,
+    report_unfiltered,
     report_unread,
     report_unresolved,
 )
@@ -135,6 +136,7 @@ def _measure(
             helps=["run `tiltc harvest` on this spec again"],
         )
         return None
+    report_unfiltered(spec_file, name, sampled_of(world, definition), at, found)
     readout = _readout(concept, asked, fitted)
     if readout is None:
         report_unresolved(spec_file, name, fitted, at, found)
