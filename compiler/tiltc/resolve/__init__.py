@@ -338,4 +338,5 @@ def _signal(
         explained=float(f"{left.explained:.6g}"),
     )
     effect = mean_effect(left.influence, world.pairs.cluster)
-    return ResolvedSignal(index, ask, concept, gate, left.gap, float(left.gap.mean()), effect.se, pull, apart)
+    today = float(left.gap.mean())
+    return ResolvedSignal(index, ask, concept, gate, left.gap, today, effect.se, pull, apart, left.influence)
