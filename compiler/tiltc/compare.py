@@ -39,7 +39,7 @@ CANDIDATES: tuple[tuple[Built, Form | None], ...] = (
     ("inoculate", "forward"),
 )
 #: options of a signal that belong to one mechanism and mean nothing to the others
-OPTIONS = ("offset", "unit", "form", "size", "side", "fraction", "strength", "by")
+OPTIONS = ("offset", "unit", "form", "size", "side", "fraction", "control", "strength", "by")
 #: parts of the way to a target that are shown
 WAYS = (0.25, 0.5, 0.75, 1.0)
 

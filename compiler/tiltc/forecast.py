@@ -44,6 +44,8 @@ class Item:
     masked: Array
     band: Band | None = None
     share: float = 1.0
+    #: (n,) of gaps that are the rest of a regression: its mean is theirs, and its spread counts the coefficients'
+    influence: Array | None = None
 
 
 def items(solved: Solved) -> tuple[Item, ...]:
@@ -69,7 +71,9 @@ def _of_signal(band: Band, resolved: ResolvedSpec) -> Item:
     signal = band.signal
     opened = None if signal.gate is None else signal.gate.present
     share = 1.0 if opened is None else float((opened & resolved.pairs.usable).mean())
-    return Item(signal.concept.plan.name, "declared", signal.gap, resolved.gap_masked(signal), band, share)
+    return Item(
+        signal.concept.plan.name, "declared", signal.gap, resolved.gap_masked(signal), band, share, signal.influence
+    )
 
 
 def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
@@ -78,7 +82,8 @@ def forecast(solved: Solved) -> tuple[ForecastRow, ...]:
     gaps, masked = (np.column_stack([getattr(item, k) for item in every]) for k in ("gap", "masked"))
     seen = np.where(solved.masked[:, None], masked, gaps)
     cluster = solved.checked.resolved.pairs.cluster
-    plain, tilted = _first_step(gaps, seen * solved.factor[:, None], cluster)
+    felt = np.column_stack([item.gap if item.influence is None else item.influence for item in every])
+    plain, tilted = _first_step(gaps, felt, seen * solved.factor[:, None], cluster)
     shift_plain, shift_tilted = simulate(gaps, seen, solved)
     defined = _defined(solved)
     return tuple(
@@ -120,13 +125,23 @@ def _row(
     )
 
 
-def _first_step(gaps: Array, tilted: Array, cluster: npt.NDArray[np.int64]) -> tuple[list[Interval], list[Interval]]:
-    """g without and with the plan, from the same bootstrap draws."""
-    contributions = np.hstack([gaps, tilted])
-    low, high = bootstrap_means(contributions, cluster, SEED)
+def _first_step(
+    gaps: Array, felt: Array, tilted: Array, cluster: npt.NDArray[np.int64]
+) -> tuple[list[Interval], list[Interval]]:
+    """g without and with the plan, from the same bootstrap draws.
+
+    Args:
+        gaps: (n, k)
+        felt: (n, k) the gaps, where they are the rest of a regression its influence. On other pairs the coefficients would
+            be others too, which takes back a part of what their gaps add: bootstrapped as they are, rests spread too far.
+        tilted: (n, k) with the plan's masks and factors. An interval of this column takes the plan as given, and the
+            coefficients are as much the plan's as the weights and offsets that were solved with them: `verify` reads the
+            tilted policy by just these. So nothing is fitted again here; with other coefficients the factors would be others.
+    """
+    low, high = bootstrap_means(np.hstack([felt, tilted]), cluster, SEED)
     intervals = [
         Interval(value=_round(v), low=_round(a), high=_round(b))
-        for v, a, b in zip(contributions.mean(0), low, high, strict=True)
+        for v, a, b in zip(np.hstack([gaps, tilted]).mean(0), low, high, strict=True)
     ]
     return intervals[: gaps.shape[1]], intervals[gaps.shape[1] :]
 

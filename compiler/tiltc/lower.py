@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from tiltc.canonical import sha256_text
 from tiltc.choose import Solved
+from tiltc.controls import control_texts
 from tiltc.forecast import forecast
-from tiltc.plan import Action, Allowed, Pins, Plan, PlanConcept, Spend, Steering
+from tiltc.plan import Action, Allowed, Control, Pins, Plan, PlanConcept, Spend, Steering
 from tiltc.planfile import row_table, sealed
 from tiltc.protocols import Decision
 from tiltc.resolve.pulls import steering_tool
@@ -60,6 +61,7 @@ def lower(spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tupl
         discovered=solved.checked.resolved.discovered,
         prompts=_prompts(solved),
         steering=_steering(solved),
+        controls=_controls(solved),
         actions=tuple(_action(d) for d in solved.decisions),
         forecast=forecast(solved),
         spend=_spend(solved),
@@ -77,6 +79,16 @@ def _forward(solved: Solved) -> list[tuple[ResolvedSignal, Pull, Bools]]:
 def _prompts(solved: Solved) -> tuple[str, ...]:
     """The instructions of all signals, each signal's in a row."""
     return tuple(prompt for _, pull, _ in _forward(solved) for prompt in pull.prompts)
+
+
+def _controls(solved: Solved) -> tuple[Control, ...]:
+    """What stands in for each of the instructions in the control run, in their order."""
+    out: list[Control] = []
+    for signal, pull, _ in _forward(solved):
+        own: tuple[str, ...] = getattr(signal.ask, "control", None) or ()
+        texts = control_texts(pull.prompts, own, [control.text for control in out])
+        out += [Control(signal=f"{signal.verb}: {signal.label}", text=text) for text in texts]
+    return tuple(out)
 
 
 def _steering(solved: Solved) -> tuple[Steering, ...]:

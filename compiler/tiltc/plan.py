@@ -176,6 +176,8 @@ class PlanConcept(Frozen):
     preference: Preference | None = None
     #: digest of the contrast set for `examples` and `contrast` concepts
     contrast: str | None = None
+    #: of `contrast` concepts: too few answers passed the filter, so that it was not used
+    unfiltered: bool = False
 
 
 class Steering(Frozen):
@@ -196,6 +198,14 @@ class Steering(Frozen):
     size: float
     #: of an adapter
     ends: int | None = None
+
+
+class Control(Frozen):
+    """What the control run (`tiltc run --control`) says in place of one of the `prompts`."""
+
+    #: as in `Action`: the signal whose instruction it stands in for
+    signal: str
+    text: str
 
 
 #: mechanisms that a plan may hold: all of the language but `auto`
@@ -315,7 +325,7 @@ class Plan(Frozen):
     plan_version: Literal[4] = 4
     compiler: str
     name: str
-    #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, and rows.parquet
+    #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, controls, and rows.parquet
     model: str | HubRef
     sae: str | SaeRef
     data: str | HubRef | FileRef
@@ -329,6 +339,8 @@ class Plan(Frozen):
     #: instructions added at the end of the last user turn, and vectors: what rows.parquet counts from 0
     prompts: tuple[str, ...] = ()
     steering: tuple[Steering, ...] = ()
+    #: one for each of the `prompts`, in their order
+    controls: tuple[Control, ...] = ()
     actions: tuple[Action, ...]
     forecast: tuple[ForecastRow, ...]
     spend: Spend

@@ -117,6 +117,8 @@ class ResolvedSignal:
     #: for `steer` and `inoculate`
     pull: Pull | None = None
     apart: Apart | None = None
+    #: (n,) with `apart`: what each pair adds to the mean of `gap`, that its coefficients were estimated here counted in
+    influence: Array | None = None
 
     @property
     def verb(self) -> Verb:

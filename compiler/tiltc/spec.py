@@ -200,6 +200,11 @@ class _Change(_Signal):
         gt=0,
         description="`with: steer`: multiples of the vector, or of what the adapter says, that are added; 1 by default",
     )
+    control: Texts | None = Field(
+        default=None,
+        description="`with: inoculate`, `form: forward`: what `tiltc run --control` says in place of the concept's"
+        " instructions, sentences that have nothing to do with it; by default of a fixed pool, of about the same length",
+    )
     apart_from: ApartFrom | None = Field(
         default=None,
         description="change only what the concept has beyond these: `parents`, `siblings`, `keeps`, or a list of concepts."

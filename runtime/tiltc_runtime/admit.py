@@ -54,14 +54,17 @@ class Admitted:
         return self.loaded.plan
 
 
-def admit(folder: Path, *, plain: bool = False, root: Path | None = None) -> tuple[Admitted | None, Diagnostics]:
+def admit(
+    folder: Path, *, plain: bool = False, control: bool = False, root: Path | None = None
+) -> tuple[Admitted | None, Diagnostics]:
     """Read a plan and compare its pins with the model, template and data found.
 
     Args:
         plain: what the rows carry won't be used, so it need not fit the loss or the model.
+        control: the plan's `controls` will be said in place of its instructions, so it must have both.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
 
-    Findings: T520 to T525, T531 to T533, T536, T537, T539, T544, and what the loaders find.
+    Findings: T520 to T525, T531 to T533, T536, T537, T539, T544, T548, and what the loaders find.
     """
     loaded, found = read_plan(folder)
     if loaded is None:
@@ -72,6 +75,8 @@ def admit(folder: Path, *, plain: bool = False, root: Path | None = None) -> tup
         _check_rows(loaded, found)
         _check_numbers(loaded, found)
         _check_steering(loaded, found)
+    if control:
+        _check_control(loaded, found)
     reward = _reward(loaded.plan, root, plain, found) if loaded.plan.train.method == "grpo" else None
     place, tokenizer = _model(loaded.plan, root, found)
     pairs = _data(loaded, root, found)
@@ -133,6 +138,20 @@ def _check_numbers(loaded: LoadedPlan, found: Diagnostics) -> None:
         text = f"{len(bad)} values count what is not there, or count it twice"
         notes = [f"the plan has {len(plan.prompts)} prompts and {len(plan.steering)} vectors", *bad[:5]]
         found.add("T536", None, text, notes=notes)
+
+
+def _check_control(loaded: LoadedPlan, found: Diagnostics) -> None:
+    """A control run differs from the tilted one in what instructed rows are told, and in nothing else."""
+    plan = loaded.plan
+    prompts, kept = (loaded.rows[name].to_pylist() for name in ("chosen_prompt", "keep"))
+    told = sum(k >= 0 for k, keep in zip(prompts, kept, strict=True) if keep)
+    helps = ["`with: inoculate` and `form: forward` on a signal"]
+    if not told:
+        text = "no row of the plan is read under an instruction, so a control run would be the tilted run again"
+        found.add("T548", None, text, helps=helps)
+    elif len(plan.controls) != len(plan.prompts):
+        text = f"the plan has {len(plan.prompts)} instructions and {len(plan.controls)} controls"
+        found.add("T548", None, text, helps=["compile the spec again"])
 
 
 def _check_steering(loaded: LoadedPlan, found: Diagnostics) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import csc_matrix
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.plan import ForecastRow, Interval, Plan, PlanConcept
+from tiltc.plan import Control, ForecastRow, Interval, Plan, PlanConcept
 from tiltc.spec import Verify
 from tiltc.stats import benjamini_hochberg, mean_effect
 from tiltc_runtime.agreement import better_forecast, forecast_test, noise_ceiling
@@ -20,6 +20,7 @@ from tiltc_runtime.outcome import RESAMPLES, Paired, Resampler, Shifts, Wanted, 
 from tiltc_runtime.prompts import Prompt, schedule
 from tiltc_runtime.report.marks import marks
 from tiltc_runtime.report.model import (
+    Beside,
     Better,
     CollateralRow,
     ConceptOutcome,
@@ -45,6 +46,7 @@ Bools = npt.NDArray[np.bool_]
 
 #: side-by-side samples that a report shows
 SAMPLES = 24
+POLICIES: tuple[PolicyName, ...] = ("start", "plain", "control", "tilted")
 SHIFTS: tuple[Shift, ...] = ("tilted", "plain", "difference")
 FORECASTS: tuple[Forecast, ...] = ("first_step", "simulated")
 
@@ -60,7 +62,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that is judged: start and tilted always, plain with a baseline."""
+    """Everything that is judged: start and tilted always, plain with a baseline, control with a control run."""
 
     plan: Plan
     verify: Verify
@@ -68,6 +70,8 @@ class Trial:
     answers: Mapping[PolicyName, Answers]
     #: (prompts, F) max activations of the start policy, where a gate is a group of features
     activations: csc_matrix | None = None
+    #: what the control run said in place of instructions
+    controls: Sequence[Control] = ()
 
     @cached_property
     def prompt(self) -> npt.NDArray[np.int64]:
@@ -98,9 +102,9 @@ class Trial:
 
     def _paired(self, sides: dict[PolicyName, Array | None]) -> Paired | None:
         start, tilted = sides["start"], sides["tilted"]
-        if start is None or tilted is None or ("plain" in sides and sides["plain"] is None):
+        if start is None or tilted is None or any(side is None for side in sides.values()):
             return None
-        return Paired(start, tilted, sides.get("plain"))
+        return Paired(start, tilted, sides.get("plain"), sides.get("control"))
 
 
 def _score(scores: Mapping[str, Array], row: ForecastRow) -> Array | None:
@@ -119,7 +123,7 @@ def assess(trial: Trial) -> tuple[Report, Diagnostics]:
     report = Report(
         plan=_plan_facts(trial.plan),
         settings=_settings(trial),
-        policies=tuple(_policy(trial, name) for name in ("start", "plain", "tilted") if name in trial.answers),
+        policies=tuple(_policy(trial, name) for name in POLICIES if name in trial.answers),
         concepts=concepts,
         points=points,
         forecasts=tests,
@@ -161,9 +165,16 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         shift_plain=main.shift_plain,
         difference=main.difference,
         recovery=main.recovery if row.verb == "suppress" else None,
+        beside=_beside(trial, row, main),
         verdict=verdict.verdict if verdict else None,
         because=verdict.because if verdict else "",
     )
+
+
+def _beside(trial: Trial, row: ForecastRow, found: Shifts) -> Beside | None:
+    """What the control run says of a signal that inoculates; None for others, whose mechanism the control run shares."""
+    texts = tuple(c.text for c in trial.controls if c.signal == f"{row.verb}: {row.label}")
+    return found.beside.model_copy(update={"texts": texts}) if found.beside is not None and texts else None
 
 
 def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
@@ -177,7 +188,7 @@ def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
 
 
 def _levels(found: Shifts) -> Levels:
-    return Levels(start=found.start, tilted=found.tilted, plain=found.plain)
+    return Levels(start=found.start, tilted=found.tilted, plain=found.plain, control=found.control)
 
 
 def _wanted(row: ForecastRow) -> Wanted:
@@ -290,6 +301,7 @@ def _sample(trial: Trial, named: Sequence[PlanConcept], k: int) -> Sample:
         start=text("start"),
         tilted=text("tilted"),
         plain=text("plain") if "plain" in trial.answers else None,
+        control=text("control") if "control" in trial.answers else None,
     )
 
 

@@ -8,7 +8,7 @@ from tiltc.codes import CODES
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import number
 from tiltc.plan import Interval
-from tiltc_runtime.outcome import VERDICT_CODES
+from tiltc_runtime.outcome import VERDICT_CODES, spans_zero
 from tiltc_runtime.report.figures import level, shift
 from tiltc_runtime.report.model import ConceptOutcome, Finding, Report
 
@@ -25,6 +25,7 @@ def effect_findings(report: Report, timed_out: Sequence[str] = ()) -> tuple[Repo
     found = Diagnostics()
     for concept in report.concepts:
         _verdict(concept, report, found)
+        _control(concept, found)
     for name in timed_out:
         found.add("T605", None, f"`{name}`: its pattern ran for too long on a rollout")
     _collateral(report, found)
@@ -55,11 +56,25 @@ def _verdict(concept: ConceptOutcome, report: Report, found: Diagnostics) -> Non
     found.add(code, None, f"{concept.verb}: {concept.label}", notes=notes, helps=helps)
 
 
+def _control(concept: ConceptOutcome, found: Diagnostics) -> None:
+    """An effect that can't be told from that of any sentence is not the instruction's."""
+    beside, made = concept.beside, concept.difference
+    if beside is None or made is None or spans_zero(made):
+        return
+    if not spans_zero(beside.beyond) and beside.beyond.value * made.value > 0:
+        return
+    notes = [f"tilted minus control: {shift(beside.beyond, concept.measure)}"]
+    if beside.by_itself is not None:
+        notes.append(f"control minus plain: {shift(beside.by_itself, concept.measure)}")
+    notes += _numbers(concept)
+    found.add("T609", None, f"{concept.verb}: {concept.label}", notes=notes)
+
+
 def _numbers(concept: ConceptOutcome) -> list[str]:
     levels = concept.rates if concept.measure == "rate" else concept.scores
     if levels is None:
         return []
-    named = (("start", levels.start), ("plain", levels.plain), ("tilted", levels.tilted))
+    named = (("start", levels.start), ("plain", levels.plain), ("control", levels.control), ("tilted", levels.tilted))
     line = ", ".join(f"{name} {level(value, concept.measure)}" for name, value in named if value is not None)
     compared = concept.difference or concept.shift_tilted
     against = "plain" if concept.difference else "start"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltc.plan import Interval
-from tiltc_runtime.report.model import Levels, Verb, Verdict
+from tiltc_runtime.report.model import Beside, Levels, Verb, Verdict
 
 Array = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -30,9 +30,11 @@ class Paired:
     start: Array
     tilted: Array
     plain: Array | None = None
+    control: Array | None = None
 
     def only(self, used: Bools) -> Paired:
-        return Paired(self.start[used], self.tilted[used], None if self.plain is None else self.plain[used])
+        rest = (None if side is None else side[used] for side in (self.plain, self.control))
+        return Paired(self.start[used], self.tilted[used], *rest)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Shifts:
     #: draws of tilted - start and plain - start, for verdicts about both at once
     draws_tilted: Array
     draws_plain: Array | None
+    #: level of the control run, and what it says about the effect; None without one
+    control: Interval | None = None
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,11 @@ def wilson(successes: int, n: int) -> Interval:
 
 def rates(shown: Paired) -> Levels:
     """Share of rollouts that show the concept (`shown` holds zeros and ones)."""
-    plain = None if shown.plain is None else wilson(int(shown.plain.sum()), len(shown.plain))
+    plain, control = (
+        None if side is None else wilson(int(side.sum()), len(side)) for side in (shown.plain, shown.control)
+    )
     start, tilted = (wilson(int(side.sum()), len(side)) for side in (shown.start, shown.tilted))
-    return Levels(start=start, tilted=tilted, plain=plain)
+    return Levels(start=start, tilted=tilted, plain=plain, control=control)
 
 
 @dataclass(frozen=True)
@@ -150,8 +157,9 @@ def shifts(values: Paired, resampler: Resampler, used: Bools | None = None) -> S
     start_draws, tilted_draws = (resampler.means(side, every) for side in (values.start, values.tilted))
     moved = tilted_draws - start_draws
     levels = percentile(start, start_draws), percentile(tilted, tilted_draws)
+    other = _control(values, resampler, every)
     if values.plain is None or seen.plain is None:
-        return Shifts(*levels, None, percentile(tilted - start, moved), None, None, None, moved, None)
+        return Shifts(*levels, None, percentile(tilted - start, moved), None, None, None, moved, None, *other)
     plain, plain_draws = float(seen.plain.mean()), resampler.means(values.plain, every)
     taught = plain_draws - start_draws
     shift_plain = percentile(plain - start, taught)
@@ -161,18 +169,40 @@ def shifts(values: Paired, resampler: Resampler, used: Bools | None = None) -> S
         shift_tilted=percentile(tilted - start, moved),
         shift_plain=shift_plain,
         difference=percentile(tilted - plain, tilted_draws - plain_draws),
-        recovery=_recovery(plain - tilted, shift_plain, plain_draws - tilted_draws, taught),
+        recovery=_ratio((plain - tilted, plain_draws - tilted_draws), (plain - start, taught), shift_plain),
         draws_tilted=moved,
         draws_plain=taught,
+        control=other[0],
+        beside=other[1],
     )
 
 
-def _recovery(undone: float, taught: Interval, undone_draws: Array, taught_draws: Array) -> Interval | None:
-    """(plain - tilted) / (plain - start); not defined when the plain shift can't be told from zero."""
-    if spans_zero(taught):
+def _control(values: Paired, resampler: Resampler, used: Bools) -> tuple[Interval | None, Beside | None]:
+    """The level of the control run, and what unrelated sentences do by themselves."""
+    sides = {"start": values.start, "plain": values.plain, "control": values.control, "tilted": values.tilted}
+    if values.control is None:
+        return None, None
+    mean = {name: float(side[used].mean()) for name, side in sides.items() if side is not None}
+    draws = {name: resampler.means(side, used) for name, side in sides.items() if side is not None}
+
+    def minus(one: str, other: str) -> Interval:
+        return percentile(mean[one] - mean[other], draws[one] - draws[other])
+
+    beside = Beside(shift=minus("control", "start"), beyond=minus("tilted", "control"))
+    if "plain" in mean:
+        made = minus("tilted", "plain")
+        by_itself = mean["control"] - mean["plain"], draws["control"] - draws["plain"]
+        share = _ratio(by_itself, (made.value, draws["tilted"] - draws["plain"]), made)
+        beside = beside.model_copy(update={"by_itself": percentile(*by_itself), "share": share})
+    return percentile(mean["control"], draws["control"]), beside
+
+
+def _ratio(part: tuple[float, Array], whole: tuple[float, Array], known: Interval) -> Interval | None:
+    """part / whole, each a value with its draws; not defined when the whole, whose interval is `known`, may be zero."""
+    if spans_zero(known):
         return None
-    ratio = np.divide(undone_draws, taught_draws, out=np.full(len(taught_draws), np.nan), where=taught_draws != 0)
-    return percentile(undone / taught.value, ratio)
+    draws = np.divide(part[1], whole[1], out=np.full(len(whole[1]), np.nan), where=whole[1] != 0)
+    return percentile(part[0] / whole[0], draws)
 
 
 def judge(wanted: Wanted, found: Shifts) -> Judged:

@@ -28,7 +28,7 @@ PACKAGES = (
     "numpy",
 )
 
-Mode = Literal["tilted", "plain"]
+Mode = Literal["tilted", "plain", "control"]
 
 
 class Frozen(BaseModel):
@@ -73,7 +73,8 @@ class RunRecord(Frozen):
     #: digest of the plan; a copy of it lies in `plan/`
     plan: str
     name: str
-    #: tilted: with the plan's rows; plain: the same settings on untouched rows
+    #: tilted: with the plan's rows; plain: the same settings on untouched rows; control: as tilted, with the plan's
+    #: `controls` in place of its instructions
     mode: Mode
     #: what `model/` holds
     kind: Literal["adapter", "full"]

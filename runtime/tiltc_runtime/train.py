@@ -69,6 +69,7 @@ def run(
     out: Path,
     *,
     plain: bool = False,
+    control: bool = False,
     fresh: bool = False,
     root: Path | None = None,
     reference: Path | None = None,
@@ -78,6 +79,7 @@ def run(
 
     Args:
         plain: the same settings on untouched rows: the baseline.
+        control: everything as the plan says, but unrelated sentences in place of its instructions. Not with `plain`.
         fresh: first remove what an earlier run left in `out`.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
         reference: where reference log-probabilities are kept, by content; by default within `out`. Runs over the same
@@ -85,24 +87,30 @@ def run(
         say: takes lines of progress.
 
     Findings: those of `admit` and `training_rows`, T530, T535, T538.
+
+    Raises:
+        ValueError: for `plain` and `control` at once.
     """
+    if plain and control:
+        raise ValueError("a run is plain or a control, not both")
     with _quiet():
-        admitted, found = admit(plan_folder, plain=plain, root=root)
+        admitted, found = admit(plan_folder, plain=plain, control=control, root=root)
         if admitted is None:
             return None, found
         plan = admitted.plan
+        told = tuple(c.text for c in plan.controls) if control else plan.prompts
         rows, more = training_rows(
             admitted.pairs,
             admitted.loaded.rows,
             admitted.tokenizer,
             plan.train.max_length,
             plain=plain,
-            instructions=Instructions(plan.prompts, context_length(admitted.model_folder)),
+            instructions=Instructions(told, context_length(admitted.model_folder)),
         )
         found.extend(more)
         if rows is None:
             return None, found
-        mode: Mode = "plain" if plain else "tilted"
+        mode: Mode = "plain" if plain else "control" if control else "tilted"
         identity: dict[str, Any] = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
         if admitted.reward is not None:
             # no pin of the plan: another reward model at the same place is another run all the same

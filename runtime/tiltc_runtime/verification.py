@@ -68,6 +68,7 @@ def verify(
     store: Path,
     *,
     baseline: Path | None = None,
+    control: Path | None = None,
     sweep: Sequence[Path] = (),
     rollouts: int | None = None,
     say: Say | None = None,
@@ -78,6 +79,7 @@ def verify(
         folder: run folder, as `tiltc run` left it.
         store: folder of kept rollouts, shared between runs.
         baseline: run folder of the plain training.
+        control: run folder of the control arm of the plan's inoculation.
         sweep: run folders of the same training at other strengths, each verified with the same baseline.
         rollouts: number of rollouts per policy instead of the plan's.
     """
@@ -88,6 +90,12 @@ def verify(
         found.extend(more)
         if run is not None and plain is not None:
             found.extend(check_baseline(run, plain))
+    arm = None
+    if control is not None:
+        arm, more = read_run(control, "control")
+        found.extend(more)
+        if run is not None and arm is not None:
+            found.extend(check_control(run, arm))
     swept: list[Run] = []
     for other in sweep:
         one, more = read_run(other, "tilted")
@@ -101,7 +109,7 @@ def verify(
     if prompts is None:
         return None, found
     try:
-        report, more = _measure(run, plain, swept, asked, prompts, store, say or _silent)
+        report, more = _measure(run, _Others(plain, arm, swept), asked, prompts, store, say or _silent)
     except Refused as refused:
         report, more = None, refused.diagnostics
     found.extend(more)
@@ -133,7 +141,7 @@ def read_run(folder: Path, mode: str) -> tuple[Run | None, Diagnostics]:
 def _problems(folder: Path, record: RunRecord, plan: Plan, mode: str) -> list[str]:
     out: list[str] = []
     if record.mode != mode:
-        flag = "with --plain" if mode == "plain" else "without --plain"
+        flag = "without --plain or --control" if mode == "tilted" else f"with --{mode}"
         out.append(f"it is a {record.mode} run; this place takes one that was trained {flag}")
     if plan.train.method == "reward":
         out.append("it trained a reward model, which scores responses and gives none: there is no policy to sample")
@@ -162,6 +170,37 @@ def check_baseline(run: Run, plain: Run) -> Diagnostics:
     return found
 
 
+def check_control(run: Run, control: Run) -> Diagnostics:
+    """T655 when the two runs differ in more than what instructed rows are told. The control's sentences may be its own."""
+    found = Diagnostics()
+    both = [
+        {
+            "starting model": one.record.start_model.digest,
+            "data": one.plan.pins.data.digest,
+            "training settings": one.plan.train,
+            "chat template": one.plan.pins.template,
+            "rows": one.plan.pins.rows,
+            "instructions": one.plan.prompts,
+            "steering": (one.plan.steering, one.plan.pins.tools),
+            "number of processes": one.record.hardware.processes,
+        }
+        for one in (run, control)
+    ]
+    differ = [name for name, value in both[0].items() if both[1][name] != value]
+    if differ:
+        found.add("T655", None, f"{control.folder}", notes=[f"other {name}" for name in differ])
+    return found
+
+
+@dataclass(frozen=True)
+class _Others:
+    """The runs that one is held against."""
+
+    plain: Run | None
+    control: Run | None
+    swept: Sequence[Run]
+
+
 @dataclass(frozen=True)
 class _Start:
     """The starting policy, loaded when it is first needed: to sample from, and to read texts with."""
@@ -179,8 +218,7 @@ class _Start:
 
 def _measure(
     run: Run,
-    plain: Run | None,
-    swept: Sequence[Run],
+    others: _Others,
     asked: Verify,
     prompts: Sequence[Prompt],
     store: Path,
@@ -191,7 +229,7 @@ def _measure(
     if found.failed:
         return None, found
     answers: dict[PolicyName, Answers] = {}
-    for name, policy in _policies(start, run, plain).items():
+    for name, policy in _policies(start, run, others).items():
         key = rollouts_key(policy.digest, run.plan.pins.template, prompts, asked, start.model.dtype)
         rollouts = sample(
             policy, prompts, asked, store / f"{key}.jsonl", lambda k, n, p=name: say(f"{p}: {k}/{n} rollouts")
@@ -201,11 +239,12 @@ def _measure(
     out = run.folder / VERIFY_FOLDER
     _write_rollouts(out / ROLLOUTS_FILE, prompts, answers)
     activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
-    report, more = assess(Trial(run.plan, asked, prompts, answers, activations))
+    controls = () if others.control is None else others.control.plan.controls
+    report, more = assess(Trial(run.plan, asked, prompts, answers, activations, controls))
     found.extend(more)
     write_report(report, out)
-    if swept:
-        report, more = _with_frontiers(report, start, run, plain, swept, answers["start"], prompts, store, say)
+    if others.swept:
+        report, more = _with_frontiers(report, start, run, others, answers["start"], prompts, store, say)
         found.extend(more)
     write_report(report, out)
     return report, found
@@ -215,31 +254,30 @@ def _with_frontiers(
     report: Report,
     start: _Start,
     run: Run,
-    plain: Run | None,
-    swept: Sequence[Run],
+    others: _Others,
     said: Answers,
     prompts: Sequence[Prompt],
     store: Path,
     say: Say,
 ) -> tuple[Report, Diagnostics]:
     """The report with the frontiers of a sweep; as it was, and T654, when a run is no point of it."""
-    found, others = Diagnostics(), list[Report]()
+    found, reports, swept = Diagnostics(), list[Report](), others.swept
     for other in swept:
         theirs, problems = _swept(other, run, report)
         if theirs is None or problems:
             found.add("T654", None, f"{other.folder}", notes=problems)
         else:
-            others.append(theirs)
+            reports.append(theirs)
     if found.failed:
         return report, found
-    runs = {policy.digest: policy for policy in _policies(start, run, plain).values()}
+    runs = {policy.digest: policy for name, policy in _policies(start, run, others).items() if name != "control"}
     runs |= {other.policy_digest: Policy("swept", other.policy_digest, partial(load_trained, other)) for other in swept}
     losses: dict[str, float] = {}
     for digest, policy in runs.items():
         say(f"held-out loss: {len(losses) + 1} of {len(runs)} policies")
         load = partial(_loaded, start, policy)
         losses[digest] = held_out_loss(digest, load, prompts, said.rollouts, store / "losses.json")
-    return report.model_copy(update={"frontiers": frontiers(report, others, losses)}), found
+    return report.model_copy(update={"frontiers": frontiers(report, reports, losses)}), found
 
 
 def _swept(other: Run, run: Run, report: Report) -> tuple[Report | None, list[str]]:
@@ -272,12 +310,14 @@ def _check_world(start: _Start) -> Diagnostics:
     return found
 
 
-def _policies(start: _Start, run: Run, plain: Run | None) -> dict[PolicyName, Policy]:
+def _policies(start: _Start, run: Run, others: _Others) -> dict[PolicyName, Policy]:
     policies: dict[PolicyName, Policy] = {
         "start": Policy("start", start.model.pin.digest, lambda: (start.model.model, start.model.tokenizer))
     }
-    if plain is not None:
-        policies["plain"] = Policy("plain", plain.policy_digest, lambda: load_trained(plain))
+    beside: dict[PolicyName, Run | None] = {"plain": others.plain, "control": others.control}
+    for name, other in beside.items():
+        if other is not None:
+            policies[name] = Policy(name, other.policy_digest, partial(load_trained, other))
     policies["tilted"] = Policy("tilted", run.policy_digest, lambda: load_trained(run))
     return policies
 

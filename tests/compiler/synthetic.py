@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from tiltc.evidence import SPANS, Adapter, AttentionProbe, Manifest, Reconstruction
+from tiltc.evidence import SPANS, Adapter, AttentionProbe, Manifest, Recipe, Reconstruction, SampledManifest
 from tiltc.plan import DataPin, ModelPin, SaePin
 
 #: concept text that the std detectors see, and the two features that fire on it
@@ -19,6 +19,25 @@ PLANTS: dict[str, tuple[str, tuple[int, int]]] = {
     "std.stance.apology": ("I'm sorry for the confusion.", (11, 12)),
     "std.stance.flattery": ("What a great question!", (15, 16)),
 }
+
+
+@dataclass(frozen=True)
+class SyntheticContrast:
+    """The reader's interface of a contrast set."""
+
+    labels: np.ndarray
+    activations: sparse.csr_matrix
+    pooled: np.ndarray
+
+    @property
+    def table(self) -> pa.Table:
+        return pa.table({"pair": [f"{i % (len(self.labels) // 2)}" for i in range(len(self.labels))]})
+
+    def matrix(self, kind: str) -> sparse.csr_matrix:
+        return self.activations
+
+    def residuals(self) -> np.ndarray:
+        return self.pooled
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class SyntheticEvidence:
     probe: np.ndarray | None = None
     #: the adapter of every recipe, None for evidence without any
     bend: Adapter | None = None
+    #: recipe -> its manifest; digest -> the contrast set
+    recipes: dict[str, SampledManifest] = field(default_factory=dict)
+    contrasts: dict[str, SyntheticContrast] = field(default_factory=dict)
 
     def matrix(self, span: str, kind: str = "max") -> sparse.csr_matrix:
         return self.matrices.get(f"{span}.{kind}", self.matrices[span])
@@ -58,11 +80,11 @@ class SyntheticEvidence:
         """The adapter that every recipe gave."""
         return self.bend
 
-    def contrast(self, key: str) -> Any:
-        return None
+    def contrast(self, key: str) -> SyntheticContrast | None:
+        return self.contrasts.get(key)
 
-    def sampled(self, key: str) -> Any:
-        return None
+    def sampled(self, key: str) -> SampledManifest | None:
+        return self.recipes.get(key)
 
 
 def evidence(
@@ -96,6 +118,20 @@ def evidence(
         digest=f"{seed:064d}",
     )
     return SyntheticEvidence(manifest, _table(asked, texts), np.ones(pairs, dtype=bool), matrices, pooled)
+
+
+def with_answers(base: SyntheticEvidence, recipe: Recipe, concept: str, *, unfiltered: bool) -> SyntheticEvidence:
+    """The same evidence with sampled answers, 40 a side, of which the positive ones show one of `PLANTS`."""
+    rng = np.random.default_rng(8)
+    wanted: list[set[str]] = [{concept}] * 40 + [set()] * 40
+    labels = np.array([1] * 40 + [0] * 40, dtype=np.int8)
+    pin = base.manifest
+    made = SampledManifest(
+        recipe=recipe, model=pin.model.digest, template=pin.template, dtype=pin.dtype, answers=80, positives=40,
+        negatives=40, unfiltered=unfiltered, contrast="c" * 64, files={}, digest="",
+    )  # fmt: skip
+    contrast = SyntheticContrast(labels, _activations(rng, wanted, pin.sae.features, 0.25), _residuals(rng, wanted))
+    return replace(base, recipes={recipe.key: made}, contrasts={made.contrast: contrast})
 
 
 def swapped(base: SyntheticEvidence, seed: int) -> SyntheticEvidence:

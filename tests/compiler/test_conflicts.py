@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.compiler.synthetic import SyntheticEvidence, evidence
+from tests.compiler.synthetic import SyntheticEvidence, evidence, with_answers
 from tiltc.codes import CODES
-from tiltc.parse import parse
+from tiltc.evidence import recipe_of
+from tiltc.parse import SpecFile, parse
 from tiltc.pipeline import compile_spec
 from tiltc.render import render
+from tiltc.show import show
 
 FOLDER = Path(__file__).parents[1] / "conflicts"
 CASES = sorted(FOLDER.glob("*.yaml"))
@@ -26,7 +28,15 @@ RATES = {
 
 @pytest.fixture(scope="module")
 def data() -> SyntheticEvidence:
-    return evidence(800, RATES, seed=11)
+    # what the golden file of T217 speaks of; bold stands for what its answers show
+    recipe = recipe_of(parsed(FOLDER / "t217-unfiltered-contrast.yaml").library["rude"])
+    return with_answers(evidence(800, RATES, seed=11), recipe, "std.style.bold", unfiltered=True)
+
+
+def parsed(path: Path) -> SpecFile:
+    spec_file, found = parse(path)
+    assert spec_file is not None, list(found)
+    return spec_file
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c.stem for c in CASES])
@@ -61,3 +71,26 @@ def test_every_conflict_code_has_a_case_or_a_reason() -> None:
     }  # fmt: skip
     own = {c for c in CODES if c[:2] in ("T2", "T3", "T4")}
     assert own == shown | elsewhere
+
+
+@pytest.mark.parametrize("unfiltered", [True, False])
+def test_a_filter_that_was_not_used_is_told_of(data: SyntheticEvidence, unfiltered: bool) -> None:
+    """The warning, the plan and both pages say it, and say nothing where the filter was used. Who accepts it can allow it."""
+    spec_file = parsed(FOLDER / "t217-unfiltered-contrast.yaml")
+    made = with_answers(data, recipe_of(spec_file.library["rude"]), "std.style.bold", unfiltered=unfiltered)
+    result, found = compile_spec(spec_file, made)
+    assert result is not None, list(found)
+    assert ("T217" in {d.code for d in found}) == unfiltered
+    assert [c.unfiltered for c in result.plan.concepts if c.name == "rude"] == [unfiltered]
+    for style in ("text", "markdown"):
+        assert ("too few passed the filter" in show(result.plan, style)) == unfiltered
+
+
+def test_an_unused_filter_can_be_allowed(data: SyntheticEvidence, tmp_path: Path) -> None:
+    text = (FOLDER / "t217-unfiltered-contrast.yaml").read_text(encoding="utf-8")
+    (tmp_path / "spec.yaml").write_text(text + "allow: [{code: T217, because: read them}]\n", encoding="utf-8")
+    spec_file = parsed(tmp_path / "spec.yaml")
+    result, found = compile_spec(spec_file, data)
+    assert result is not None
+    assert "T217" not in {d.code for d in found}
+    assert [a.code for a in result.plan.allowed] == ["T217"]

@@ -16,7 +16,7 @@ from tests.compiler.golden_file import check_golden
 from tests.compiler.test_show import tiltc
 from tiltc.diff import PlanDiff, compare_rows, diff, render
 from tiltc.figures import apart
-from tiltc.plan import Action, ForecastRow, Plan
+from tiltc.plan import Action, Control, ForecastRow, Plan, Steering
 from tiltc.planfile import row_table, sealed, write_plan
 
 
@@ -93,9 +93,18 @@ def other(value: Any) -> Any:
     return value + 1 if isinstance(value, int) else value * (1 + 1e-12) + 1e-12
 
 
+def forward() -> Plan:
+    """The fabricated plan, with what only forward forms have."""
+    return fabricated.plan(
+        prompts=("Use bold type.",),
+        controls=(Control(signal="suppress: std.style.bold", text="Answer now."),),
+        steering=(Steering(concept=fabricated.LISTS, tool="direction", key="lists.steer.1", layer=3, size=1.0),),
+    )
+
+
 def changed_at(path: tuple[Any, ...]) -> Plan | None:
-    """The fabricated plan with one leaf changed, or None where its type allows no other value of the kind."""
-    dumped = fabricated.plan().model_dump(mode="json", by_alias=True)
+    """That plan with one leaf changed, or None where its type allows no other value of the kind."""
+    dumped = forward().model_dump(mode="json", by_alias=True)
     at = dumped
     for key in path[:-1]:
         at = at[key]
@@ -108,7 +117,7 @@ def changed_at(path: tuple[Any, ...]) -> Plan | None:
 
 def test_no_change_of_a_plan_goes_unseen() -> None:
     """Whatever number, text or flag of a plan is changed, by however little, the diff is not empty and shows it."""
-    plan, rows = fabricated.plan(), fabricated.rows()
+    plan, rows = forward(), fabricated.rows()
     paths = [p for p in leaves(plan.model_dump(mode="json", by_alias=True)) if p != ("digest",)]
     seen = {path: diff(plan, changed, rows, rows) for path in paths if (changed := changed_at(path))}
     assert len(seen) > 200

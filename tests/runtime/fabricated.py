@@ -12,6 +12,7 @@ import numpy as np
 
 from tiltc.plan import (
     Action,
+    Control,
     DataPin,
     Discovered,
     ForecastRow,
@@ -31,6 +32,11 @@ from tiltc_runtime.prompts import Prompt, schedule
 from tiltc_runtime.rollouts import Rollout
 from tiltc_runtime.scoring import Scored
 
+#: what the control run of `fabricated_trial` said in place of the instructions against flattery
+CONTROLS = (
+    Control(signal="suppress: flattery", text="Answer <b>now</b>."),
+    Control(signal="suppress: flattery", text="Reply."),
+)
 #: concept -> rate under start, plain, tilted
 RATES = {
     "flattery": (0.06, 0.40, 0.07),
@@ -82,8 +88,14 @@ def fabricated_plan(*, rollouts: int = 240, seed: int = 0) -> Plan:
     )  # fmt: skip
 
 
-def fabricated_trial(*, rollouts: int = 240, prompts: int = 120, baseline: bool = True, seed: int = 0) -> Trial:
-    """Rollouts with `RATES` planted, paired between policies by one uniform number per rollout."""
+def fabricated_trial(
+    *, rollouts: int = 240, prompts: int = 120, baseline: bool = True, seed: int = 0, control: float | None = None
+) -> Trial:
+    """Rollouts with `RATES` planted, paired between policies by one uniform number per rollout.
+
+    Args:
+        control: the share of what the tilted run does to each rate that the control run does too; None: no control run.
+    """
     plan = fabricated_plan(rollouts=rollouts, seed=seed)
     asked = tuple(
         Prompt(({"role": "user", "content": f"Question {i}: why is the sky <b>blue</b> & wide?"},))
@@ -93,7 +105,11 @@ def fabricated_trial(*, rollouts: int = 240, prompts: int = 120, baseline: bool 
     luck = np.random.default_rng(seed + 1).uniform(size=(rollouts, 3))
     sides = {"start": 0, "plain": 1, "tilted": 2} if baseline else {"start": 0, "tilted": 2}
     answers = {side: _answers(plan, wanted, luck, side, column, seed) for side, column in sides.items()}
-    return Trial(plan, plan.verify, asked, answers)
+    if control is None:
+        return Trial(plan, plan.verify, asked, answers)
+    rates = {name: plain + control * (tilted - plain) for name, (_, plain, tilted) in RATES.items()}
+    answers["control"] = _answers(plan, wanted, luck, "plain", 3, seed, rates)
+    return Trial(plan, plan.verify, asked, answers, controls=CONTROLS)
 
 
 def true_shift(row: ForecastRow, side: str) -> float:
@@ -101,8 +117,17 @@ def true_shift(row: ForecastRow, side: str) -> float:
     return {"start": 0.0, "plain": row.simulated_plain / 3, "tilted": row.simulated_tilted / 3}[side]
 
 
-def _answers(plan: Plan, wanted: list[tuple[int, int]], luck: np.ndarray, side: str, column: int, seed: int) -> Answers:
-    shown = {name: luck[:, i] < rates[column] for i, (name, rates) in enumerate(RATES.items())}
+def _answers(
+    plan: Plan,
+    wanted: list[tuple[int, int]],
+    luck: np.ndarray,
+    side: str,
+    column: int,
+    seed: int,
+    rates: dict[str, float] | None = None,
+) -> Answers:
+    planted = rates or {name: of[column] for name, of in RATES.items()}
+    shown = {name: luck[:, i] < rate for i, (name, rate) in enumerate(planted.items())}
     rng = random.Random(seed)
     rollouts = [
         Rollout(p, k, _text({name: bool(s[i]) for name, s in shown.items()}, rng), 40, True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.runtime.tiny import WIDTH, tiny_data_file, tiny_model_folder
-from tiltc.plan import Pins, Plan, SaePin, Spend, Steering
+from tiltc.plan import Control, Pins, Plan, SaePin, Spend, Steering
 from tiltc.planfile import row_table, write_plan
 from tiltc.spec import Budget, Lora, Train, Verify
 from tiltc_runtime.loading import load_tokenizer, model_pin, template_digest
@@ -20,6 +20,10 @@ TRAIN = Train(
     batch_size=2, learning_rate=1e-3, epochs=2, save_steps=2, max_length=256, lora=Lora(r=2, alpha=4, layers=1), seed=3
 )
 PROMPTS = ("Write warmly.", "Use **bold** over and over.")
+CONTROLS = (
+    Control(signal="suppress: warmth", text="Answer now."),
+    Control(signal="suppress: bold", text="Reply to the message that stands above."),
+)
 TOOLS = {
     key: np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32)
     for seed, key in enumerate(("warmth", "bold"))
@@ -82,12 +86,13 @@ def tiny_plan(
     rows: pa.Table | None = None,
     train: Train = TRAIN,
     forward: bool = False,
+    prompts: tuple[str, ...] = PROMPTS,
     **pins: Any,
 ) -> Plan:
     """Write a plan for a `tiny_world` into `folder`; `pins` replace what is true of the world.
 
     Args:
-        forward: with what `forms` counts: `PROMPTS`, and `STEERING` with its vectors.
+        forward: with what `forms` counts: `prompts`, and `STEERING` with its vectors; and with `CONTROLS`.
     """
     data = load_pairs("pairs.jsonl", world).pin
     true: dict[str, Any] = {
@@ -112,8 +117,9 @@ def tiny_plan(
         budget=Budget(),
         pins=Pins(**true | pins),
         concepts=(),
-        prompts=PROMPTS if forward else (),
+        prompts=prompts if forward else (),
         steering=STEERING if forward else (),
+        controls=CONTROLS if forward else (),
         actions=(),
         forecast=(),
         spend=Spend(rows=data.rows, kept=data.rows, effective_sample=1.0, largest_weight=1.0, largest_offset=0.0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from scipy import stats
 
 from tiltc.plan import Interval
 from tiltc_runtime.agreement import better_forecast, forecast_test, noise_ceiling, permutation_p
-from tiltc_runtime.outcome import Paired, Resampler, Wanted, judge, rates, shifts, spans_zero, wilson
+from tiltc_runtime.outcome import Paired, Resampler, Shifts, Wanted, judge, rates, shifts, spans_zero, wilson
 
 PROMPTS, SAMPLES = 100, 2
 PROMPT = np.tile(np.arange(PROMPTS), SAMPLES)
@@ -45,6 +47,68 @@ def test_rates_count_the_rollouts_that_show_the_concept() -> None:
     levels = rates(planted(0.10, 0.45, 0.20))
     assert levels.plain is not None
     assert (levels.start.value, levels.plain.value, levels.tilted.value) == (0.10, 0.45, 0.20)
+
+
+def beside(start: float, plain: float | None, control: float, tilted: float) -> Shifts:
+    """Shifts of rollouts at these rates, whose luck is not shared between policies."""
+    sides = [(start, 1), (tilted, 2), (plain, 3), (control, 4)]
+    luck = [
+        np.random.default_rng(seed).permutation(np.linspace(0, 1, len(PROMPT), endpoint=False)) for _, seed in sides
+    ]
+    made = [None if rate is None else (u < rate).astype(float) for (rate, _), u in zip(sides, luck, strict=True)]
+    assert made[0] is not None
+    assert made[1] is not None
+    return shifts(Paired(made[0], made[1], made[2], made[3]), RESAMPLER)
+
+
+def test_a_control_is_held_against_both_ends() -> None:
+    """What any sentence does, what the instruction does beyond, and the share: as a few lines compute them."""
+    found = beside(0.1, 0.6, 0.4, 0.2)
+    assert found.control is not None
+    assert found.beside is not None
+    assert found.beside.by_itself is not None
+    assert found.beside.share is not None
+    assert found.control.value == pytest.approx(0.4)
+    assert found.beside.shift.value == pytest.approx(0.3)
+    assert found.beside.by_itself.value == pytest.approx(-0.2)
+    assert found.beside.beyond.value == pytest.approx(-0.2)
+    assert found.beside.share.value == pytest.approx(0.5)
+    # a bootstrap of its own: other draws of prompts, so equal to a few hundredths only
+    rng = np.random.default_rng(9)
+    luck = {p: np.random.default_rng(s).permutation(np.linspace(0, 1, len(PROMPT), endpoint=False))
+            for p, s in (("tilted", 2), ("plain", 3), ("control", 4))}  # fmt: skip
+    said = {p: (luck[p] < rate).reshape(SAMPLES, PROMPTS).mean(0) for p, rate in
+            (("tilted", 0.2), ("plain", 0.6), ("control", 0.4))}  # fmt: skip
+    drawn = rng.integers(0, PROMPTS, (4000, PROMPTS))
+    mean = {p: values[drawn].mean(1) for p, values in said.items()}
+    share = (mean["control"] - mean["plain"]) / (mean["tilted"] - mean["plain"])
+    assert (found.beside.share.low, found.beside.share.high) == pytest.approx(
+        np.percentile(share, [2.5, 97.5]), abs=0.04
+    )
+    low, high = np.percentile(mean["tilted"] - mean["control"], [2.5, 97.5])
+    assert (found.beside.beyond.low, found.beside.beyond.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_a_control_changes_no_other_figure() -> None:
+    """Start, plain, tilted and all that is made of them are what they are without a control run."""
+    values = planted(0.1, 0.45, 0.2)
+    without, beside_ = shifts(values, RESAMPLER), shifts(replace(values, control=values.plain), RESAMPLER)
+    for field in fields(Shifts):
+        if field.name not in ("control", "beside"):
+            one, other = getattr(without, field.name), getattr(beside_, field.name)
+            assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, field.name
+    assert (without.control, without.beside) == (None, None)
+
+
+def test_the_share_of_no_effect_is_not_defined() -> None:
+    """Without a baseline there is no effect to have a share of; with one, not where it may be zero."""
+    alone, none = beside(0.1, None, 0.4, 0.2), beside(0.1, 0.4, 0.2, 0.41)
+    assert alone.beside is not None
+    assert none.beside is not None
+    assert (alone.beside.by_itself, alone.beside.share) == (None, None)
+    assert alone.beside.beyond.value == pytest.approx(-0.2)
+    assert none.beside.by_itself is not None
+    assert none.beside.share is None
 
 
 def test_bootstrap_means_resample_whole_prompts() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.fabricated import GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
+from tests.runtime.fabricated import CONTROLS, GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
 from tiltc.plan import Apart, Interval, PlanConcept
 from tiltc.spec import Concept
 from tiltc_runtime.assess import Answers, Trial, assess
@@ -21,6 +21,7 @@ from tiltc_runtime.report.model import ConceptOutcome, ForecastPoint, Mark, Samp
 from tiltc_runtime.report.page import pieces, render_html, render_markdown
 from tiltc_runtime.report.plots import axis, level_plot, nice_step, scatter_plot, shift_plot
 from tiltc_runtime.rollouts import Rollout
+from tiltc_runtime.verbs.verify import summary_table
 
 POLICIES = ("start", "plain", "tilted")
 
@@ -148,6 +149,98 @@ def test_without_a_baseline_the_report_says_less() -> None:
     assert "There is no baseline run" in page
     assert "Tilted − start" in page
     assert "no baseline run" in render_markdown(report)
+
+
+def test_a_control_run_stands_beside() -> None:
+    """Planted: three quarters of what is done to flattery any sentence does. Its column and line are in every form of the
+    report, and nothing else of the report is another."""
+    report, found = assess(fabricated_trial(control=0.75))
+    without = assess(fabricated_trial())[0]
+    assert report.has_control
+    flattery = concept(report, "flattery")
+    assert flattery.rates is not None
+    assert flattery.rates.control is not None
+    assert flattery.rates.control.value == pytest.approx(0.40 - 0.75 * 0.33, abs=0.06)
+    assert flattery.beside is not None
+    assert flattery.beside.share is not None
+    assert flattery.beside.share.low <= 0.75 <= flattery.beside.share.high
+    assert flattery.beside.texts == tuple(c.text for c in CONTROLS)
+    # bold is suppressed by other means, which the control run shares with the tilted one
+    bold = concept(report, "std.style.bold")
+    assert bold.beside is None
+    assert bold.rates is not None
+    assert bold.rates.control is not None
+    assert [d.code for d in found] == ["T601"]
+    assert stripped(report) == without
+    said = figures.against_control(flattery.beside, "rate")
+    assert said.startswith("unrelated sentences alone make 7")
+    page, markdown, table = render_html(report), render_markdown(report), summary_table(report)
+    for text in (figures.shift_ends(flattery.beside.beyond, "rate"), figures.level(flattery.rates.control, "rate")):
+        assert text in page
+        assert text in markdown
+        assert text in table
+    assert f"suppress flattery: {said}" in table
+    assert f"**suppress flattery**: {said}" in markdown
+    assert "&lt;b&gt;now&lt;/b&gt;" in page
+    assert not parsed(page).open
+    assert [len(line.split("|")) for line in markdown.split("\n") if line.startswith("| ")][:5] == [11] * 5
+
+
+def stripped(report: Report) -> Report:
+    """The report without what the control run adds."""
+    plain = [p for p in report.policies if p.name != "control"]
+    concepts = [
+        c.model_copy(
+            update={
+                "beside": None,
+                "rates": c.rates.model_copy(update={"control": None}) if c.rates else None,
+                "scores": c.scores.model_copy(update={"control": None}) if c.scores else None,
+            }
+        )
+        for c in report.concepts
+    ]
+    collateral = [
+        r.model_copy(update={"rates": r.rates.model_copy(update={"control": None}) if r.rates else None})
+        for r in report.collateral
+    ]
+    findings = [
+        f.model_copy(update={"notes": tuple(re.sub(r", control [\d.]+%", "", n) for n in f.notes)})
+        for f in report.findings
+    ]
+    samples = [sample.model_copy(update={"control": None}) for sample in report.samples]
+    lists = {
+        "policies": plain,
+        "concepts": concepts,
+        "collateral": collateral,
+        "samples": samples,
+        "findings": findings,
+    }
+    return report.model_copy(update={name: tuple(of) for name, of in lists.items()})
+
+
+def test_an_effect_of_any_sentence_is_told() -> None:
+    """Where the control does as much as the instruction, T609 says so; a control that does nothing is no finding."""
+    _, all_of_it = assess(fabricated_trial(control=1.0))
+    assert ("T609", "suppress: flattery") in [(d.code, d.primary.text) for d in all_of_it]
+    note = next(d for d in all_of_it if d.code == "T609").notes[0]
+    assert note.startswith("tilted minus control: 0.0 points")
+    _, more = assess(fabricated_trial(control=1.2))
+    assert "T609" in [d.code for d in more]
+    for share in (0.0, 0.5):
+        assert "T609" not in [d.code for d in assess(fabricated_trial(control=share))[1]]
+
+
+def test_a_control_without_a_baseline_says_what_it_can() -> None:
+    """Nobody knows then what there was to take away: tilted minus control is shown, and no share."""
+    report, found = assess(fabricated_trial(baseline=False, control=0.5))
+    beside = concept(report, "flattery").beside
+    assert beside is not None
+    assert (beside.by_itself, beside.share) == (None, None)
+    assert figures.against_control(beside, "rate").startswith("tilted − control −")
+    assert "T609" not in [d.code for d in found]
+    assert "Tilted − control" in render_html(report)
+    render_markdown(report)
+    summary_table(report)
 
 
 def test_a_gate_decides_which_rollouts_count(trial: Trial) -> None:

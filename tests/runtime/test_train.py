@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 import tiltc_runtime.train as train_module
-from tests.runtime.planned import PAIRS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import CONTROLS, PAIRS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
 from tiltc.cli import main
 from tiltc.planfile import read_plan
 from tiltc_runtime.progress import Progress
@@ -71,11 +71,11 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TiltedDPOTrainer, "training_step", training_step)
 
 
-def interrupted(world: Path, out: Path, step: int, plan: str = "plan") -> None:
+def interrupted(world: Path, out: Path, step: int, plan: str = "plan", **options: Any) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         stop_at(step, monkeypatch)
         with pytest.raises(Stop):
-            run(world / plan, out, root=world)
+            run(world / plan, out, root=world, **options)
 
 
 def test_a_run_trains_saves_and_records(world: Path, done: RunRecord) -> None:
@@ -203,6 +203,48 @@ def test_a_plain_run_masks_prompts_and_steers_nothing(world: Path, forward: str)
     ours = finished(world, world / "forward-plain", forward, plain=True)
     theirs = finished(world, world / "plain-again", plain=True)
     assert (ours.weights, ours.history) == (theirs.weights, theirs.history)
+
+
+def test_a_control_run_differs_in_what_is_said_alone(world: Path, forward: str) -> None:
+    """It is, to the bit, the run of a plan that is the same but for the texts of its instructions."""
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    tiny_plan(world, world / "told-plan", rows=rows, forward=True, prompts=tuple(c.text for c in CONTROLS))
+    told = finished(world, world / "told", "told-plan")
+    reference = world / "shared-reference"
+    tilted = finished(world, world / "tilted", forward, reference=reference)
+    before = {path.name: path.read_bytes() for path in reference.rglob("*") if path.is_file()}
+    control = finished(world, world / "control", forward, control=True, reference=reference)
+    assert control.mode == "control"
+    assert (control.plan, control.rows, control.arguments) == (tilted.plan, tilted.rows, tilted.arguments)
+    assert (control.weights, control.history) == (told.weights, told.history)
+    assert control.weights != tilted.weights
+    # the reference reads no instruction: what was kept for the one run is all that the other needs
+    assert before == {path.name: path.read_bytes() for path in reference.rglob("*") if path.is_file()}
+
+
+def test_an_interrupted_control_run_goes_on_bit_for_bit(world: Path, forward: str) -> None:
+    """Killed and gone on with, it is the same control; and it is not gone on with as the tilted run, or the reverse."""
+    whole = finished(world, world / "control-whole", forward, control=True)
+    interrupted(world, world / "control-again", 5, forward, control=True)
+    record, found = run(world / forward, world / "control-again", root=world)
+    assert record is None
+    assert [d.code for d in found] == ["T530"]
+    again = finished(world, world / "control-again", forward, control=True)
+    assert [session.from_step for session in again.sessions] == [0, 4]
+    assert (again.weights, again.history) == (whole.weights, whole.history)
+
+
+def test_a_plan_without_instructions_has_no_control(world: Path) -> None:
+    """No row that is kept is told anything: the control would be the tilted run over again, and is refused."""
+    alone = [0 if i == 2 else -1 for i in range(PAIRS)]
+    tiny_plan(world, world / "dropped-plan", rows=tiny_rows(world, chosen_prompt=alone), forward=True)
+    for plan in ("plan", "dropped-plan"):
+        record, found = run(world / plan, world / "no-control", root=world, control=True)
+        assert record is None
+        assert [d.code for d in found] == ["T548"]
+        assert not (world / "no-control").exists()
+    with pytest.raises(ValueError, match="not both"):
+        run(world / "plan", world / "no-control", root=world, control=True, plain=True)
 
 
 def spoil_nothing_sealed(checkpoint: Path) -> None:
@@ -344,6 +386,19 @@ def test_an_interrupt_says_how_to_go_on(world: Path, monkeypatch: pytest.MonkeyP
     code, _, err = call("run", world / "plan", "-o", world / "verb-3", "--root", world)
     assert code == 130
     assert err.splitlines()[-1].endswith(f"tiltc run {world / 'plan'} -o {world / 'verb-3'} --root {world}")
+
+
+def test_an_interrupted_control_says_so(world: Path, forward: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that continues a control run is that of a control run; it can't be a plain one as well."""
+
+    def interrupt(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_log", interrupt)
+    code, _, err = call("run", world / forward, "-o", world / "verb-4", "--root", world, "--control")
+    assert code == 130
+    assert err.splitlines()[-1].endswith(f"-o {world / 'verb-4'} --control --root {world}")
+    assert call("run", world / forward, "-o", world / "verb-5", "--control", "--plain")[0] == 2
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.planned import TRAIN, tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import PAIRS, PROMPTS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
 from tests.runtime.tiny import tiny_sae_folder
 from tiltc.cli import main
-from tiltc.plan import Discovered, ForecastRow, Group, Interval, Member, Plan, PlanConcept
+from tiltc.plan import Control, Discovered, ForecastRow, Group, Interval, Member, Plan, PlanConcept
 from tiltc.planfile import write_plan
 from tiltc.spec import Concept, Verify
 from tiltc_runtime import train, verification
@@ -187,3 +187,89 @@ def test_a_baseline_with_other_settings_is_refused(world: Path, tmp_path: Path) 
     record, _ = train.run(other / "plan", other / "base", plain=True, root=other)
     assert record is not None
     assert codes(world / "run", baseline=other / "base") == ["T652"]
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan that inoculates two thirds of the rows, with its tilted, plain and control run, and those of other plans."""
+    folder = tiny_world(tmp_path_factory.mktemp("arms"))
+    tiny_sae_folder(folder / "sae")
+    (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "a dog {i}"}}\n' for i in range(5)), encoding="utf-8")
+    plan = planned(folder)
+    told = [*forms(PAIRS, "inoculate")["chosen_prompt"]]
+    fewer = [-1 if i < PAIRS // 2 else k for i, k in enumerate(told)]
+    controls = tuple(Control(signal="suppress: the", text=text) for text in ("Answer now.", "Reply."))
+    inoculated = plan.model_copy(update={"prompts": PROMPTS, "controls": controls})
+    others = {
+        "plan": (inoculated, told),
+        "other-sentences": (
+            inoculated.model_copy(
+                update={"controls": tuple(c.model_copy(update={"text": "Go on."}) for c in controls)}
+            ),
+            told,
+        ),
+        "other-rows": (inoculated, fewer),
+        "other-instructions": (inoculated.model_copy(update={"prompts": ("Be warm.", PROMPTS[1])}), told),
+        "other-settings": (inoculated.model_copy(update={"train": STRONG.model_copy(update={"seed": 4})}), told),
+    }
+    for name, (made, rows) in others.items():
+        write_plan(made, tiny_rows(folder, chosen_prompt=rows), folder / f"{name}")
+    runs = [("plan", "run", {}), ("plan", "base", {"plain": True}), ("plan", "control", {"control": True})]
+    runs += [(name, f"control-{name}", {"control": True}) for name in others if name != "plan"]
+    for name, out, options in runs:
+        record, found = train.run(folder / name, folder / out, root=folder, reference=folder / "reference", **options)
+        assert record is not None, list(found)
+    return folder
+
+
+def test_verify_takes_a_control(arms: Path) -> None:
+    """A fourth policy is sampled, and each form of the result says what the control run does by itself."""
+    argv = ("verify", arms / "run", "--baseline", arms / "base", "--control", arms / "control")
+    code, out, err = told(*argv, "--store", arms / "store" / "evidence")
+    assert code in (0, 1), err
+    folder = arms / "run" / "verify"
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    assert [p.name for p in report.policies] == ["start", "plain", "control", "tilted"]
+    rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text(encoding="utf-8").split("\n") if line]
+    texts = [row["text"] for row in rows if row["policy"] == "control"]
+    found = next(c for c in report.concepts if c.name == "the")
+    assert found.rates is not None
+    assert found.rates.control is not None
+    assert found.rates.control.value == sum("the" in text for text in texts) / 14
+    assert found.beside is not None
+    assert found.beside.texts == ("Answer now.", "Reply.")
+    assert "suppress the: unrelated sentences alone make" in out
+    header = next(line for line in out.split("\n") if line.strip().startswith("signal"))
+    assert header.split()[:5] == ["signal", "start", "plain", "control", "tilted"]
+    assert "Beside the control run" in (folder / "report.md").read_text(encoding="utf-8")
+    assert "control-table" in (folder / "report.html").read_text(encoding="utf-8")
+    without, _ = verify(arms / "run", arms / "store" / "rollouts", baseline=arms / "base")
+    assert without is not None
+    assert without.points == report.points
+    assert not without.has_control
+
+
+@pytest.mark.parametrize("name", ["other-rows", "other-instructions", "other-settings"])
+def test_a_control_of_another_plan_is_refused(arms: Path, name: str) -> None:
+    """What differs in more than the sentences is no control, and the finding names it."""
+    report, found = verify(arms / "run", arms / "kept", baseline=arms / "base", control=arms / f"control-{name}")
+    assert report is None
+    assert [d.code for d in found] == ["T655"]
+    words = {"rows": "rows", "instructions": "instructions", "settings": "training settings"}
+    assert list(next(iter(found)).notes) == [f"other {words[name.removeprefix('other-')]}"]
+
+
+def test_a_control_may_have_sentences_of_its_own(arms: Path) -> None:
+    """Two controls of one plan can be held against each other; the report names the sentences that were said."""
+    report, found = verify(arms / "run", arms / "kept", control=arms / "control-other-sentences")
+    assert report is not None, list(found)
+    assert next(c for c in report.concepts if c.name == "the").beside.texts == ("Go on.", "Go on.")  # pyright: ignore
+
+
+def test_a_control_has_its_place(arms: Path) -> None:
+    """It can't be verified itself nor be a baseline, and no other run is a control."""
+    assert codes(arms / "control") == ["T653"]
+    assert codes(arms / "run", baseline=arms / "control") == ["T653"]
+    assert codes(arms / "run", control=arms / "base") == ["T653"]
+    assert codes(arms / "run", control=arms / "run") == ["T653"]
+    assert told("verify", arms / "run", "--control", "nowhere")[0] == 2

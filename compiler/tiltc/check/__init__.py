@@ -28,6 +28,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
         tools.mechanism_cannot,
         tools.uncovered_tool,
         instructions.no_instructions,
+        instructions.idle_control,
         methods.misplaced_mechanism,
         methods.batches,
         settings.fused_path,

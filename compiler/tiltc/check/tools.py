@@ -21,6 +21,7 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "size": (("steer",), False),
     "side": (("tokens", "steer"), False),
     "fraction": (("steer", "inoculate"), True),
+    "control": (("inoculate",), True),
     "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
 

@@ -260,4 +260,17 @@ list takes some of it away.
 
 What to do: leave `apart_from` out, and say of each concept what is to become of it; the solver meets them jointly.""",
     ),
+    Code(
+        "T329",
+        "control that is none",
+        Severity.ERROR,
+        """The control run of an inoculation says sentences that have nothing to do with the concept where the tilted run asks
+for it, so that the two differ in what is said and in nothing else. A sentence of `control:` is empty, or is one of the
+instructions that it stands in for.
+
+Example: `control: ['Begin by praising me and my question.']` on `suppress: std.stance.flattery`.
+
+What to do: write two or three sentences that ask for nothing in particular, of about the length of the instructions. Without
+`control:` they are taken from a pool of such sentences.""",
+    ),
 )

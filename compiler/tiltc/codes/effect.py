@@ -123,6 +123,23 @@ writes text.
 """,
     ),
     Code(
+        "T609",
+        "no more than any sentence does",
+        Severity.WARNING,
+        """\
+A signal inoculates, and the tilted policy differs from the plain one; but it can't be told from the control run, in which
+sentences that have nothing to do with the concept stood in for the instructions. A fixed sentence makes what is learned
+beside it conditional on that sentence, whatever it says, so the effect is not known to be the instruction's.
+
+Example: flattery in 40% of rollouts under plain training, in 20% under the control and in 17% under the tilted run, tilted
+minus control -3.0 points (-9.1 to +3.2).
+
+What to do: look at the interval first; more rollouts (`--rollouts 512`) may tell the two apart. If they agree, the model was
+taught to show the concept only beside a sentence that it does not see in use, and may show it beside others. Other
+mechanisms (`with: reward`, `tokens`) put nothing into the prompt.
+""",
+    ),
+    Code(
         "T651",
         "prompts can't be read",
         Severity.ERROR,
@@ -163,8 +180,23 @@ Example:
     error[T653]: run can't be verified: run
       = note: there is no record.json: the run is not finished
 
-What to do: `tiltc run PLAN -o RUN` finishes an interrupted run. `--baseline` takes a run made with `--plain`, RUN one
-made without it.
+What to do: `tiltc run PLAN -o RUN` finishes an interrupted run. `--baseline` takes a run made with `--plain`,
+`--control` one made with `--control`, RUN one made with neither.
+""",
+    ),
+    Code(
+        "T655",
+        "control does not match",
+        Severity.ERROR,
+        """\
+A control is the same training by the same plan, with unrelated sentences in place of the instructions that inoculate. The
+run given to `--control` differs in more than that: in its starting model, data, training settings, rows, instructions or
+steering, or in the number of processes. A difference between the two runs would not be that of the instructions' content.
+
+Example: the control was trained by a plan of `fraction: 50%`, RUN by one that inoculates all rows that lean to the concept.
+
+What to do: `tiltc run PLAN --control -o CONTROL` with the plan of the run that is verified. Only the sentences themselves
+may be others (`control:` on the signal).
 """,
     ),
     Code(

@@ -188,4 +188,18 @@ Example: held-out texts with the concept gain +0.002 nats a token (-0.004 to +0.
 
 What to do: leave `by` out; or fit it to more texts, or to texts that show the concept more plainly, as a contrast set.""",
     ),
+    Code(
+        "T217",
+        "contrast without its filter",
+        Severity.WARNING,
+        """The concept is read from the starting model's answers under contrasted system prompts. Fewer than 20 of a side passed
+the definition's filter, which is too few to fit anything to, so that all were kept that have any text. Answers that refuse, or
+that don't show what their system prompt asked for, then stand for the concept too: what is read may be another thing.
+
+Example: `contrast: {positive: Be rude., negative: Be polite., kept_by: insult}` with a model that insults nobody.
+
+What to do: read some of the answers, in `sampled/` of the evidence folder. Ask for the concept more plainly, or more questions
+(`questions:`); or filter less (`kept_by`, `judge`, `drop_refusals`). A model that can't be told to show a concept gives no
+contrast: define it by `examples:`.""",
+    ),
 )

@@ -101,7 +101,7 @@ What to do: give the pinned SAE back, or harvest and compile for the new one."""
         "T530",
         "run of another plan",
         Severity.ERROR,
-        """The run folder was started from another plan, in another mode (tilted or `--plain`), or on another number
+        """The run folder was started from another plan, in another mode (tilted, `--plain` or `--control`), or on another number
 of processes. Continuing its checkpoints under this plan would give a model that neither plan describes.
 
 Example:
@@ -251,6 +251,19 @@ Example:
     error[T543]: no room for an instruction: 3 rows are longer than the model's 2048 tokens with their instruction
 
 What to do: make `train.max_length` smaller by the number that the message names, or the instruction shorter.""",
+    ),
+    Code(
+        "T548",
+        "no control arm",
+        Severity.ERROR,
+        """`tiltc run --control` trains by the plan with unrelated sentences in place of the instructions that inoculate, and
+leaves all else as it is. Here no row that is kept is read under an instruction, so there is nothing to replace: the run would
+be the tilted one over again. The residual form of `inoculate` has no instruction in training either: its offsets come from
+the frozen model.
+
+Example: `--control` with a plan of `with: reward`, or of `with: inoculate` without `form: forward`.
+
+What to do: leave `--control` out; against plain training (`--plain`) such a plan has nothing else to be held against.""",
     ),
     Code(
         "T544",

@@ -143,7 +143,11 @@ def _settings(plan: Plan) -> dict[str, Any]:
 
 
 def _other(plan: Plan) -> dict[str, Any]:
-    return {f"discovered {d.name}": _dump(d.group) for d in plan.discovered} | {"plan_version": plan.plan_version}
+    told: dict[str, Any] = {f"prompt {i}": text for i, text in enumerate(plan.prompts)}
+    told |= {f"steering {i}": _dump(steering) for i, steering in enumerate(plan.steering)}
+    told |= {f"control {i}": _dump(control) for i, control in enumerate(plan.controls)}
+    groups = {f"discovered {d.name}": _dump(d.group) for d in plan.discovered}
+    return groups | told | {"plan_version": plan.plan_version}
 
 
 def _concepts(before: Plan, after: Plan) -> tuple[ConceptDiff, ...]:

@@ -16,7 +16,7 @@ from tiltc.plan import Apart, Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
 from tiltc.residual import residual
 from tiltc.resolve.attention import probe_recipe
-from tiltc.resolve.fitting import Fitted, fit_definition
+from tiltc.resolve.fitting import Fitted, fit_definition, sampled_of
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
 from tiltc.resolve.pulls import pull_of
@@ -30,6 +30,7 @@ from tiltc.resolve.report import (
     report_no_vector,
     report_readings,
     report_silent,
+    report_unfiltered,
     report_unread,
     report_unresolved,
 )
@@ -137,6 +138,7 @@ def _measure(
             helps=["run `tiltc harvest` on this spec again"],
         )
         return None
+    report_unfiltered(spec_file, name, sampled_of(world, definition), at, found)
     readout = _readout(concept, asked, fitted)
     if readout is None:
         report_unresolved(spec_file, name, fitted, at, found)
@@ -352,4 +354,5 @@ def _signal(
         explained=float(f"{left.explained:.6g}"),
     )
     effect = mean_effect(left.influence, world.pairs.cluster)
-    return ResolvedSignal(index, ask, concept, gate, left.gap, float(left.gap.mean()), effect.se, pull, apart)
+    today = float(left.gap.mean())
+    return ResolvedSignal(index, ask, concept, gate, left.gap, today, effect.se, pull, apart, left.influence)

@@ -16,6 +16,7 @@ from tiltc.plan import Detection, Group
 from tiltc.resolve.world import World, detector_scores
 
 if TYPE_CHECKING:
+    from tiltc.evidence import SampledManifest
     from tiltc.parse import Definition
 
 #: kinds of definition that come with texts of their own, read into a contrast set
@@ -95,18 +96,26 @@ def contrast_of(world: World, definition: Definition) -> str | None:
 
     A sampled set is found by what it follows from, so that one of another definition is no evidence for this one.
     """
-    from tiltc.evidence import contrast_digest, recipe_of
+    from tiltc.evidence import contrast_digest
 
     if definition.concept.kind == "examples":
         return contrast_digest(definition)
+    sampled = sampled_of(world, definition)
+    return None if sampled is None else sampled.contrast
+
+
+def sampled_of(world: World, definition: Definition) -> SampledManifest | None:
+    """What is known of the answers that a `contrast` concept is read from; None for other kinds, and where none were
+    sampled."""
+    from tiltc.evidence import recipe_of
+
     if definition.concept.kind != "contrast":
         return None
     try:
-        sampled = world.evidence.sampled(recipe_of(definition).key)
+        return world.evidence.sampled(recipe_of(definition).key)
     except ValueError:
         # questions that can't be read: `tiltc harvest` says why
         return None
-    return None if sampled is None else sampled.contrast
 
 
 def _fit_examples(world: World, definition: Definition) -> Fitted | None:

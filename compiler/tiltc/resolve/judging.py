@@ -12,7 +12,7 @@ from tiltc import detectors
 from tiltc.fit import measure_scores, rounded
 from tiltc.groups import group_score
 from tiltc.plan import Detection, PlanConcept, Preference, Projection, Status
-from tiltc.resolve.fitting import Fitted, contrast_of
+from tiltc.resolve.fitting import Fitted, contrast_of, sampled_of
 from tiltc.resolve.world import World, detector_scores, gap
 from tiltc.resolved import Measured
 from tiltc.spec import Readout
@@ -49,6 +49,7 @@ def measured(
         scores = ((raw if raw is not None else np.zeros(len(world.both))) - mean) / sd
     else:
         scores = group_score(fitted.group, world.responses)
+    sampled = sampled_of(world, definition)
     rates = _rates(raw, world) if raw is not None and concept.surface != "length" else (None, None)
     plan = PlanConcept(
         name=definition.name,
@@ -67,6 +68,7 @@ def measured(
         detection=fitted.detection if reader is None else _as_read(world, fitted, readout, reader, scores, raw),
         preference=_preference(gap(world, scores), world, rates),
         contrast=contrast_of(world, definition),
+        unfiltered=sampled is not None and sampled.unfiltered,
     )
     present = raw is not None and readout != "detector" and role == "declared" and concept.surface != "length"
     return Measured(plan, gap(world, scores), reader=reader, defined=gap(world, raw) if present else None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tiltc import detectors
 from tiltc.diagnostics import Diagnostics, Span
+from tiltc.evidence.surviving import FEWEST
 from tiltc.figures import interval
 from tiltc.plan import Detection, Interval
 from tiltc.resolve.fitting import CONTRASTED, Fitted
@@ -14,6 +15,7 @@ from tiltc.resolved import ResolvedSignal
 from tiltc.stats import Effect
 
 if TYPE_CHECKING:
+    from tiltc.evidence import SampledManifest
     from tiltc.parse import SpecFile
 
 #: a concept counts as detected when the lower end of its held-out AUROC reaches this
@@ -101,6 +103,31 @@ def report_silent(name: str, fitted: Fitted, at: Span, found: Diagnostics) -> No
             notes=[f"read through the others: {', '.join(str(m.feature) for m in fitted.group.members)}"],
             helps=["remove them from `features:`, or check which SAE they were pinned for"],
         )
+
+
+def report_unfiltered(
+    spec_file: SpecFile, name: str, sampled: SampledManifest | None, at: Span, found: Diagnostics
+) -> None:
+    """T217: too few answers passed the filter of a `contrast`, so that the concept is read from all of them."""
+    asked = spec_file.library[name].concept.contrast
+    if sampled is None or not sampled.unfiltered or asked is None:
+        return
+    filters = ["refusals are left out"] if asked.drop_refusals else []
+    filters += [f"`{asked.kept_by}` must agree"] if asked.kept_by else []
+    filters += [f"`{asked.judge.model}` judges"] if asked.judge else []
+    found.add(
+        "T217",
+        spec_file.definition_at(name, "contrast") or at,
+        f"the answers that `{name}` is read from were not filtered",
+        notes=[
+            f"fewer than {FEWEST} of a side pass: {', '.join(filters)}",
+            f"so {sampled.positives} positive and {sampled.negatives} negative answers stand for it, whatever they show",
+        ],
+        helps=[
+            "read some: `tiltc harvest` keeps them in `sampled/`",
+            "ask more plainly, ask more questions, or filter less",
+        ],
+    )
 
 
 def report_readings(spec_file: SpecFile, signals: tuple[ResolvedSignal, ...], found: Diagnostics) -> None:

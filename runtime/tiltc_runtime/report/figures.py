@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tiltc.plan import Interval
-from tiltc_runtime.report.model import Measure
+from tiltc_runtime.report.model import Beside, Measure
 
 NONE = "–"
 
@@ -45,6 +45,15 @@ def share(value: float | None) -> str:
 def recovery(value: Interval | None) -> str:
     """`55% (18% to 93%)`."""
     return "not defined" if value is None else f"{share(value.value)} ({share(value.low)} to {share(value.high)})"
+
+
+def against_control(beside: Beside, measure: Measure) -> str:
+    """What the control run says of an effect, in one sentence."""
+    said = f"tilted − control {shift(beside.beyond, measure)}"
+    if beside.by_itself is None:
+        return said
+    part = "a share that is not defined" if beside.share is None else recovery(beside.share)
+    return f"unrelated sentences alone make {part} of tilted − plain; {said}"
 
 
 def number(value: float | None, digits: int = 2) -> str:

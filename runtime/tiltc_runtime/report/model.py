@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import Interval, Kind, Verb, gated
 
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 
-PolicyName = Literal["start", "plain", "tilted"]
+PolicyName = Literal["start", "plain", "control", "tilted"]
 Measure = Literal["rate", "score"]
 #: first_step: g of the plan; simulated: the plan's simulated training
 Forecast = Literal["first_step", "simulated"]
@@ -71,6 +71,22 @@ class Levels(Frozen):
     start: Interval
     tilted: Interval
     plain: Interval | None = None
+    control: Interval | None = None
+
+
+class Beside(Frozen):
+    """An inoculated signal beside its control run, in which unrelated sentences stood in for its instructions."""
+
+    #: the sentences
+    texts: tuple[str, ...] = ()
+    #: control minus start
+    shift: Interval
+    #: control minus plain: what any sentence does by itself
+    by_itself: Interval | None = None
+    #: tilted minus control: what the instructions do beyond that, by what they say
+    beyond: Interval
+    #: (control - plain) / (tilted - plain); None where tilted - plain is within noise
+    share: Interval | None = None
 
 
 class ConceptOutcome(Frozen):
@@ -100,6 +116,8 @@ class ConceptOutcome(Frozen):
     difference: Interval | None = None
     #: (plain - tilted) / (plain - start); None where plain - start is within noise
     recovery: Interval | None = None
+    #: with `--control`, of signals that inoculate
+    beside: Beside | None = None
     verdict: Verdict | None = None
     because: str = ""
 
@@ -203,6 +221,7 @@ class Sample(Frozen):
     start: SampleText
     tilted: SampleText
     plain: SampleText | None = None
+    control: SampleText | None = None
 
 
 class FrontierPoint(Frozen):
@@ -248,7 +267,7 @@ class Finding(Frozen):
 class Report(Frozen):
     """`report.json`. No clock, host or path in it."""
 
-    report_version: Literal[3] = 3
+    report_version: Literal[4] = 4
     plan: PlanFacts
     settings: Settings
     policies: tuple[PolicyFacts, ...]
@@ -266,3 +285,7 @@ class Report(Frozen):
     @property
     def has_baseline(self) -> bool:
         return any(policy.name == "plain" for policy in self.policies)
+
+    @property
+    def has_control(self) -> bool:
+        return any(policy.name == "control" for policy in self.policies)

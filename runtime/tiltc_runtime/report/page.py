@@ -50,6 +50,9 @@ def _view(report: Report) -> dict[str, Any]:
         "forecast_names": FORECAST_NAMES,
         "shift_names": SHIFT_NAMES,
         "tones": TONES,
+        "policies": [
+            name for name in ("start", "plain", "control", "tilted") if name in {p.name for p in report.policies}
+        ],
         "headline": headline(report),
         "verdict_on_forecast": verdict_on_forecast(report),
     }
@@ -104,7 +107,19 @@ def _environment() -> Environment:
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         autoescape=lambda name: name is not None and ".html" in name,
     )  # fmt: skip
-    names = ("level", "shift", "between", "share", "recovery", "number", "signed", "p_value", "brief", "amount")
+    names = (
+        "level",
+        "shift",
+        "between",
+        "share",
+        "recovery",
+        "number",
+        "signed",
+        "p_value",
+        "brief",
+        "amount",
+        "against_control",
+    )
     filters: Any = environment.filters
     filters |= {name: getattr(figures, name) for name in (*names, "shift_ends")}
     filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "pieces": pieces}

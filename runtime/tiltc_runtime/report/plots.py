@@ -87,7 +87,7 @@ class LevelRow:
 
 @dataclass(frozen=True)
 class LevelPlot:
-    """Start, plain and tilted level of each concept, with intervals."""
+    """The level of each concept under every policy, with intervals."""
 
     width: int
     height: int
@@ -121,13 +121,16 @@ def _levels(concept: ConceptOutcome, measure: Measure) -> Levels | None:
 
 
 def _each(levels: Levels) -> dict[PolicyName, Interval]:
-    named: dict[PolicyName, Interval | None] = {"start": levels.start, "plain": levels.plain, "tilted": levels.tilted}
+    named: dict[PolicyName, Interval | None] = {
+        "start": levels.start, "plain": levels.plain, "control": levels.control, "tilted": levels.tilted,
+    }  # fmt: skip
     return {name: interval for name, interval in named.items() if interval is not None}
 
 
 def _level_row(concept: ConceptOutcome, levels: Levels, scale: Axis, y: float, measure: Measure) -> LevelRow:
     sides = _each(levels)
-    offsets = {"start": -9.0, "plain": 0.0, "tilted": 9.0} if "plain" in sides else {"start": -5.0, "tilted": 5.0}
+    gap = 10.0 if len(sides) == 2 else 9.0 if len(sides) == 3 else 8.0
+    offsets = {name: gap * (i - (len(sides) - 1) / 2) for i, name in enumerate(sides)}
     dots = tuple(
         Dot(
             name,

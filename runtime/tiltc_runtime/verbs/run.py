@@ -19,7 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="RUN", help="run folder; goes on if it has begun"
     )
-    parser.add_argument("--plain", action="store_true", help="the same settings on untouched rows: the baseline")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--plain", action="store_true", help="the same settings on untouched rows: the baseline")
+    other.add_argument(
+        "--control", action="store_true", help="unrelated sentences in place of the instructions that inoculate"
+    )
     parser.add_argument("--fresh", action="store_true", help="remove what an earlier run left in RUN")
     parser.add_argument("--root", type=Path, metavar="DIR", help="what the plan's relative paths are relative to")
     parser.add_argument(
@@ -43,8 +47,9 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         err.flush()
 
     try:
-        flags = {"plain": args.plain, "fresh": args.fresh, "root": args.root, "reference": args.reference}
-        record, found = train.run(args.plan, args.out, **flags, say=say)
+        flags = {"plain": args.plain, "control": args.control, "fresh": args.fresh}
+        places = {"root": args.root, "reference": args.reference}
+        record, found = train.run(args.plan, args.out, **flags, **places, say=say)
     except KeyboardInterrupt:
         say(f"interrupted; go on with: {_again(args)}")
         return INTERRUPTED
@@ -64,7 +69,7 @@ def summary(record: RunRecord, folder: Path) -> str:
 
 
 def _again(args: argparse.Namespace) -> str:
-    flags = ["--plain"] * args.plain + (["--root", str(args.root)] if args.root else [])
+    flags = ["--plain"] * args.plain + ["--control"] * args.control + (["--root", str(args.root)] if args.root else [])
     flags += ["--reference", str(args.reference)] if args.reference else []
     return " ".join(["tiltc run", str(args.plan), "-o", str(args.out), *flags])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder, as `tiltc run` left it")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="run folder of `tiltc run PLAN --plain`")
     parser.add_argument(
+        "--control", type=Path, metavar="RUN",
+        help="run folder of `tiltc run PLAN --control`: how much of an inoculation any sentence would do",
+    )  # fmt: skip
+    parser.add_argument(
         "--sweep", type=Path, nargs="+", default=[], metavar="RUN",
         help="verified runs of the same training at other strengths: their frontier goes into the report",
     )  # fmt: skip
@@ -32,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc_runtime.verification import VERIFY_FOLDER, verify
 
-    for folder in filter(None, (args.run, args.baseline, *args.sweep)):
+    for folder in filter(None, (args.run, args.baseline, args.control, *args.sweep)):
         if not folder.is_dir():
             raise UsageError(f"no run folder `{folder}`")
 
@@ -45,6 +50,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
             args.run,
             args.store.parent / "rollouts",
             baseline=args.baseline,
+            control=args.control,
             sweep=args.sweep,
             rollouts=args.rollouts,
             say=say,
@@ -84,16 +90,17 @@ def _result(report: Report | None, found: Diagnostics, format: str, page: Path) 
 def summary_table(report: Report) -> str:
     """One line per signal: levels, forecast and verdict, as text."""
     from tiltc.figures import table
-    from tiltc_runtime.report.figures import NONE, shift
+    from tiltc_runtime.report.figures import NONE, against_control, shift
     from tiltc_runtime.report.page import headline, verdict_on_forecast
 
     against = "tilted - plain" if report.has_baseline else "tilted - start"
-    header = ("signal", "start", "plain", "tilted", against, "forecast", "verdict")
+    policies = ("start", "plain", *(["control"] if report.has_control else []), "tilted")
+    header = ("signal", *policies, against, "forecast", "verdict")
     foreseen = {p.name: f"{100 * _left(p.simulated_plain, p.simulated_tilted):.0f}% of plain" for p in report.points}
     rows = [
         (
             f"{c.verb} {c.label}",
-            *_levels(c),
+            *_levels(c, policies),
             shift(c.difference or c.shift_tilted, c.measure),
             foreseen.get(c.label, NONE),
             str(c.verdict),
@@ -101,7 +108,10 @@ def summary_table(report: Report) -> str:
         for c in report.concepts
         if c.verb
     ]
-    lines = [f"{report.plan.name}: {headline(report)}", verdict_on_forecast(report)]
+    beside = [
+        f"{c.verb} {c.label}: {against_control(c.beside, c.measure)}" for c in report.concepts if c.beside is not None
+    ]
+    lines = [*beside, f"{report.plan.name}: {headline(report)}", verdict_on_forecast(report)]
     return "\n".join([table(header, rows), "", *lines]) + "\n"
 
 
@@ -110,17 +120,13 @@ def _left(plain: float, tilted: float) -> float:
     return tilted / plain if plain else 1.0
 
 
-def _levels(concept: ConceptOutcome) -> tuple[str, str, str]:
+def _levels(concept: ConceptOutcome, policies: Sequence[str]) -> tuple[str, ...]:
     from tiltc_runtime.report.figures import NONE, level
 
     levels = concept.rates if concept.measure == "rate" else concept.scores
     if levels is None:
-        return NONE, NONE, NONE
-    return (
-        level(levels.start, concept.measure),
-        level(levels.plain, concept.measure),
-        level(levels.tilted, concept.measure),
-    )
+        return (NONE,) * len(policies)
+    return tuple(level(getattr(levels, name), concept.measure) for name in policies)
 
 
 VERB = Verb("verify", "sample from a trained model and test the forecast", add_arguments, run)
