@@ -99,7 +99,7 @@ def _defined(solved: Solved) -> dict[int, Defined]:
     if not known:
         return {}
     plain, tilted = (np.column_stack(columns) for columns in zip(*known.values(), strict=True))
-    intervals = zip(*_first_step(plain, tilted, solved.checked.resolved.pairs.cluster), strict=True)
+    intervals = zip(*_first_step(plain, plain, tilted, solved.checked.resolved.pairs.cluster), strict=True)
     return {i: Defined(plain=a, tilted=b) for i, (a, b) in zip(known, intervals, strict=True)}
 
 
