@@ -70,8 +70,9 @@ def measured(
         contrast=contrast_of(world, definition),
         unfiltered=sampled is not None and sampled.unfiltered,
     )
-    present = raw is not None and readout != "detector" and role == "declared" and concept.surface != "length"
-    return Measured(plan, gap(world, scores), reader=reader, defined=gap(world, raw) if present else None)
+    beside = role == "declared" and readout != "detector" and concept.surface != "length"
+    defined = gap(world, raw) if beside and raw is not None else None
+    return Measured(plan, gap(world, scores), reader=reader, defined=defined)
 
 
 def _as_read(

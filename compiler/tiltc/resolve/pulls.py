@@ -5,6 +5,7 @@ A signal that is steered by an adapter is asked of a harvest twice over: the ada
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,8 +75,8 @@ def pull_of(world: World, ask: Signal, definition: Definition, opened: Bools | N
         vector = tuple(float(v) for v in first.vector)
         return Pull(*numbers, forward, vector=vector, layer=first.layer, size=first.size, side=side)
     if isinstance(first, Adapted):
-        steered = {"adapter": first.adapter, "layer": first.layer, "size": first.size, "ends": first.ends}
-        return Pull(*numbers, forward, **steered, side=side, said=_said(world, definition))
+        bend = Pull(*numbers, forward, layer=first.layer, size=first.size, side=side)
+        return replace(bend, adapter=first.adapter, ends=first.ends, said=_said(world, definition))
     return Pull(*numbers, forward, prompts=tuple(r.text for r in requests if isinstance(r, Instructed)))
 
 
