@@ -195,7 +195,8 @@ def compare(
     ]
     torch.stack(losses).mean().backward()
     theirs = gradients(trainer.model)
-    assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=2e-6)
+    # log-probabilities are tens of nats, summed in another order on each kind of processor
+    assert loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     assert ours.keys() == theirs.keys()
     assert ((flat(ours) - flat(theirs)).norm() / flat(theirs).norm()).item() < 2e-5
 

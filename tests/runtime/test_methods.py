@@ -139,7 +139,8 @@ def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
 
 def agree(ours: tuple[float, torch.Tensor], model: Any, loss: torch.Tensor) -> None:
     theirs = gradient(model, loss)
-    assert ours[0] == pytest.approx(loss.item(), rel=2e-6)
+    # log-probabilities are tens of nats, summed in another order on each kind of processor
+    assert ours[0] == pytest.approx(loss.item(), rel=1e-5)
     assert float((ours[1] - theirs).norm() / theirs.norm()) < 1e-5
 
 

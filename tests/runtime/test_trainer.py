@@ -161,7 +161,8 @@ def test_loss_and_gradient_equal_an_independent_implementation(
     expected = torch.stack(losses).mean()
     expected.backward()
     theirs = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
-    assert value == pytest.approx(expected.item(), rel=1e-6)
+    # log-probabilities are tens of nats, summed in another order on each kind of processor
+    assert value == pytest.approx(expected.item(), rel=1e-5)
     assert ours.keys() == theirs.keys()
     flat = [torch.cat([g[n].flatten() for n in sorted(ours)]) for g in (ours, theirs)]
     assert ((flat[0] - flat[1]).norm() / flat[1].norm()).item() < 2e-6
