@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 from benchmarks.poisoned import CHEER, CONCEPTS, VERIFIED
-from benchmarks.study import RESAMPLES, Measured, once, points, policy_of, read_cell, run_cell
+from benchmarks.study import RESAMPLES, Measured, of, once, points, policy_of, read_cell, run_cell
 
 TONE, GATE, TIMES = "cheer", "nature", ("1.3x", "1.6x", "1.9x")
 #: answers to each prompt
@@ -88,7 +88,14 @@ def likelier(work: Path, readout: str) -> str:
     rows = [json.loads(line) for line in (work / "held_out.jsonl").read_text(encoding="utf-8").splitlines()]
     inside = np.array([any(word in row["prompt"] for word in CONCEPTS[GATE]["words"]) for row in rows])
     model = yaml.safe_load((work / "base.yaml").read_text(encoding="utf-8"))["model"]
-    plain = np.array(once(work / "cheer.plain.json", partial(cheers, work / "plain", model, rows)))
+    if not (work / "plain/record.json").exists():
+        return "no plain run yet"
+
+    def read(name: str, run: Path) -> np.ndarray:
+        kept = work / f"cheer.{name}.json"
+        return np.array(once(kept, [of(run, model), rows], partial(cheers, run, model, rows)))
+
+    plain = read("plain", work / "plain")
     lines = [
         f"| run | inside the gate, nats ({inside.sum()} prompts) | outside ({(~inside).sum()}) |",
         "| --- | --- | --- |",
@@ -98,7 +105,7 @@ def likelier(work: Path, readout: str) -> str:
             name = name_of(readout, gated, times)
             run = work / "cells" / name / "tilted"
             if (run / "record.json").exists():
-                found = np.array(once(work / f"cheer.{name}.json", partial(cheers, run, model, rows))) - plain
+                found = read(name, run) - plain
                 lines.append(f"| {where(gated, times)} | {mean(found[inside])} | {mean(found[~inside])} |")
     return "\n".join(lines)
 

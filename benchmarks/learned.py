@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from benchmarks.study import RESAMPLES, once, percent, policy_of
+from benchmarks.study import RESAMPLES, of, once, percent, policy_of
 from benchmarks.styles import RARE, STYLES, name_of, spec_of
 
 from tiltc import detectors
@@ -53,8 +53,12 @@ def table(work: Path, pairs: Path, target: str, count: int) -> str:
     gaps = np.column_stack([gap(held, defined(style)) for style in styles])
     runs = {"start": None, "plain": work / "plain"}
     runs |= {name_of(target, form): work / "cells" / name_of(target, form) / "tilted" for form in FORMS}
+    missing = [name for name, run in runs.items() if run is not None and not (run / "record.json").exists()]
+    if missing:
+        return f"not run, or refused: {', '.join(missing)}"
+    ids, model = [pair["ids"] for pair in held], spec["model"]
     logps = {
-        name: np.array(once(work / f"learned.{name}.{count}.json", partial(read, run, spec["model"], held)))
+        name: np.array(once(work / f"learned.{name}.json", [of(run, model), ids], partial(read, run, model, held)))
         for name, run in runs.items()
     }
     beta = spec["train"]["beta"]
@@ -75,6 +79,10 @@ def table(work: Path, pairs: Path, target: str, count: int) -> str:
             with np.errstate(divide="ignore", invalid="ignore"):
                 shares = np.column_stack([drawn[:, 1:] / drawn[:, :1], (drawn[:, 1] - drawn[:, 2]) / drawn[:, 0]])
             ends = np.quantile(shares[1:], (0.025, 0.975), axis=0)
+            low, high = np.quantile(drawn[1:, 0], (0.025, 0.975))
+            if low <= 0 <= high:
+                # a share of what may be nothing
+                shares = np.full_like(shares, np.nan)
             cells = [percent((shares[0, k], ends[0, k], ends[1, k])) for k in range(3)]
             figures = ", ".join(f"{v:+.3f}" for v in drawn[0])
             lines.append(f"| {style}{', joint' * joint} | {differ} | {figures} | {' | '.join(cells)} |")

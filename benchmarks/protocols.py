@@ -42,6 +42,10 @@ CELLS: dict[str, dict[str, Any]] = {
     "tokens:direction": {"with": "tokens", "readout": "direction"},
     "filter:detector": {"with": "filter", "readout": "detector"},
     "steer:probe": {"with": "steer", "form": "forward", "fraction": "100%", "readout": "probe"},
+    "steer:reft": {"with": "steer", "form": "forward", "fraction": "100%", "by": "reft"},
+    "reward:attention": {"with": "reward", "readout": "attention"},
+    "tokens:attention": {"with": "tokens", "readout": "attention"},
+    "inoculate:detector": {"with": "inoculate", "form": "forward", "readout": "detector"},
 }
 #: one tool of every mechanism, for the traits that don't go through them all; of the reward term, detectors as well
 BEST = (
@@ -78,7 +82,9 @@ def name_of(trait: str, cell: str) -> str:
 
 def spec_of(work: Path, trait: str, cell: str) -> dict[str, Any]:
     base = yaml.safe_load((work / "base.yaml").read_text(encoding="utf-8"))
-    allow = [{"code": "T407", "because": "the study reports what is left"}] if "forward" in cell else []
+    allow = (
+        [{"code": "T407", "because": "the study reports what is left"}] if CELLS[cell].get("form") == "forward" else []
+    )
     return base | {"signals": [{"suppress": trait, **CELLS[cell]}], "allow": allow}
 
 
@@ -126,22 +132,26 @@ def ranks(traits: list[str], done: list[tuple[str, str, Measured]]) -> list[str]
     """Rank correlation, within a trait, of the forecast left with the rate measured."""
     lines: list[str] = []
     for trait in traits:
-        cells = [
-            (r.facts["left"][trait], r.rate("tilted", trait))
-            for t, _, r in done
-            if t == trait and trait in r.facts["left"]
-        ]
-        if len(cells) < 4:
-            continue
-        # a concept that is read by its detector has one figure for both
         for forecast in ("first_step", "simulated", "detector"):
-            found = spearmanr(
-                [left.get(forecast, left["first_step"]) for left, _ in cells], [rate for _, rate in cells]
-            )
+            cells = [
+                (left, r.rate("tilted", trait))
+                for t, cell, r in done
+                if t == trait and (left := foreseen(r.facts["left"].get(trait, {}), cell, forecast)) is not None
+            ]
+            if len(cells) < 4:
+                continue
+            found = spearmanr(*zip(*cells, strict=True))
             lines.append(
                 f"{trait}: rank correlation of {forecast} left with the rate {found.statistic:.2f} over {len(cells)} cells"
             )
     return lines
+
+
+def foreseen(left: dict[str, float], cell: str, forecast: str) -> float | None:
+    """A cell's forecast. A concept that is read by its detector has one figure for both."""
+    if forecast == "detector" and CELLS[cell].get("readout") == "detector":
+        return left.get("first_step")
+    return left.get(forecast)
 
 
 if __name__ == "__main__":

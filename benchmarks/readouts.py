@@ -17,18 +17,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from tiltc.derived import Derived
+from tiltc.detectors import has_detector
+from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import find_evidence, open_evidence
 from tiltc.groups import saturate
 from tiltc.parse import parse
+from tiltc.render import render
 from tiltc.resolve.fitting import fit_definition, presence
 from tiltc.resolve.masking import threshold_of
 from tiltc.resolve.world import World, gap, read_world
 from tiltc.solve import REWARD, Problem, effective_sample, tilt
 from tiltc.stats import auroc
+
+T = TypeVar("T")
 
 #: share of today's signal that may be left by the readout, the default of `within`
 WITHIN = 0.05
@@ -40,16 +46,16 @@ def main() -> int:
     parser.add_argument("store", type=Path)
     parser.add_argument("concepts", nargs="+")
     args = parser.parse_args()
-    spec_file, _ = parse(args.spec)
-    assert spec_file is not None, "the spec does not parse"
-    folder, _ = find_evidence(args.store, spec_file.spec)
-    assert folder is not None, "the store has no evidence for the spec: `tiltc harvest` it"
-    evidence, _ = open_evidence(folder)
-    assert evidence is not None, "the evidence can't be read"
+    spec_file = there(*parse(args.spec))
+    folder = there(*find_evidence(args.store, spec_file.spec, spec_file.folder))
+    evidence = there(*open_evidence(folder))
     world = read_world(evidence, Derived(None))
     print("| concept | reading | AUROC | left by detector | lean to chosen, rejected | effective sample |")
     print("| --- | --- | --: | --: | --: | --: |")
     for name in args.concepts:
+        if not has_detector(spec_file.library[name].concept):
+            print(f"| {name} | no detector | | | | |")
+            continue
         fitted = fit_definition(world, spec_file.library[name])
         group = None if fitted is None else fitted.group
         if group is None:
@@ -61,6 +67,13 @@ def main() -> int:
         for reading, scores in readings(world, raw, presence(world, spec_file.library[name])).items():
             print(line(world, name, reading, scores, presence(world, spec_file.library[name])))
     return 0
+
+
+def there(value: T | None, found: Diagnostics) -> T:
+    """The value, or what was found instead of it."""
+    if value is None:
+        raise SystemExit(render(found, "text", {}, False))
+    return value
 
 
 def readings(world: World, raw: np.ndarray, label: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ of the traits in every text of `tilted/verify/rollouts.jsonl`. Intervals are of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,12 +18,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import yaml
 
 from tiltc import detectors
@@ -87,11 +87,13 @@ class Measured:
 def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None = None) -> None:
     """Compile, train and verify a spec, unless that was done; a refusal is a result."""
     place = work / "cells" / name
+    file, text = place / "spec.yaml", yaml.safe_dump(spec, sort_keys=False)
     if (place / "cell.json").exists():
+        if file.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{place} is of another spec than the study's: remove it, or take another WORK")
         return
     place.mkdir(parents=True, exist_ok=True)
-    file = place / "spec.yaml"
-    file.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     store, plain, begun = work / "evidence", work / "plain", time.monotonic()
     demanded("harvest", file, "--store", store)
     code, said = tiltc("compile", file, "-o", place / "plan", "--store", store, "--format", "json")
@@ -109,11 +111,12 @@ def run_cell(work: Path, name: str, spec: dict[str, Any], held_out: Path | None 
         raise SystemExit(f"{name} was not verified: `tiltc verify` says why")
     facts = forecast_of(place / "plan")
     if held_out is not None:
+        losses = partial(held_out_loss, model=spec["model"], file=held_out)
+        answers = held_out.read_text(encoding="utf-8")
         facts["held_out"] = {
-            "start": once(work / "start.loss.json", lambda: held_out_loss(None, spec["model"], held_out)),
-            "plain": once(work / "plain.loss.json", lambda: held_out_loss(plain, spec["model"], held_out)),
-            "tilted": held_out_loss(place / "tilted", spec["model"], held_out),
-        }
+            policy: once(work / f"{policy}.loss.json", [of(run, spec["model"]), answers], partial(losses, run))
+            for policy, run in (("start", None), ("plain", plain))
+        } | {"tilted": losses(place / "tilted")}
     _write(place / "cell.json", facts | {"seconds": round(time.monotonic() - begun)})
 
 
@@ -121,17 +124,24 @@ def foreseen_again(work: Path, name: str) -> None:
     """Compile a finished cell's spec with the compiler as it is now, and take its forecast.
 
     Raises:
-        SystemExit: the rows are not those that the cell was trained with, so the forecast would be of another plan.
+        SystemExit: what is trained is not what the cell was trained with, so the forecast would be of another plan.
     """
     place = work / "cells" / name
-    if not (place / "tilted/verify/rollouts.jsonl").exists():
+    if not (place / "cell.json").exists() or not (place / "plan/plan.json").exists():
         return
     demanded("compile", place / "spec.yaml", "-o", place / "again", "--store", work / "evidence")
-    trained, now = (pq.read_table(place / folder / "rows.parquet") for folder in ("plan", "again"))
-    if not trained.equals(now):
-        raise SystemExit(f"{name} compiles to other rows than it was trained with: run it again")
+    trained, now = (_trained_with(place / folder) for folder in ("plan", "again"))
+    if trained != now:
+        raise SystemExit(f"{name} compiles to another training than its own: run it again")
     facts = json.loads((place / "cell.json").read_text(encoding="utf-8"))
     _write(place / "cell.json", facts | forecast_of(place / "again"))
+
+
+def _trained_with(plan_folder: Path) -> list[Any]:
+    """What of a plan has a part in the training."""
+    plan = json.loads((plan_folder / "plan.json").read_text(encoding="utf-8"))
+    pins = [plan["pins"][name] for name in ("model", "data", "template", "rows", "tools")]
+    return [*pins, plan["train"], plan["prompts"], plan["steering"]]
 
 
 def forecast_of(plan_folder: Path) -> dict[str, Any]:
@@ -142,7 +152,7 @@ def forecast_of(plan_folder: Path) -> dict[str, Any]:
             "first_step": row["tilted"]["value"] / row["plain"]["value"],
             "simulated": row["simulated_tilted"] / row["simulated_plain"],
         }
-        | ({"detector": row["defined"]["tilted"]["value"] / row["defined"]["plain"]["value"]} if row["defined"] else {})
+        | _by_detector(row["defined"])
         for row in plan["forecast"]
         if row["kind"] != "discovered" and row["plain"]["value"] and row["simulated_plain"]
     }
@@ -151,6 +161,13 @@ def forecast_of(plan_folder: Path) -> dict[str, Any]:
         "rows_touched": sum(action["rows_touched"] for action in plan["actions"]),
         "effective_sample": plan["spend"]["effective_sample"],
     }
+
+
+def _by_detector(own: dict[str, Any] | None) -> dict[str, float]:
+    """What is left as the concept's own detector counts, where it finds something to begin with."""
+    if own is None or own["plain"]["low"] <= 0 <= own["plain"]["high"]:
+        return {}
+    return {"detector": own["tilted"]["value"] / own["plain"]["value"]}
 
 
 def policy_of(run: Path | None, model: str) -> tuple[Any, Any]:
@@ -239,11 +256,19 @@ def _ends(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def once(file: Path, compute: Callable[[], Any]) -> Any:
-    """What `file` holds, or else what is computed and kept there."""
-    if not file.exists():
-        _write(file, compute())
-    return json.loads(file.read_text(encoding="utf-8"))
+def once(file: Path, inputs: Sequence[Any], compute: Callable[[], Any]) -> Any:
+    """What `file` holds of these inputs, or else what is computed and kept there."""
+    key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if not isinstance(kept, dict) or kept.get("inputs") != key:
+        kept = {"inputs": key, "value": compute()}
+        _write(file, kept)
+    return kept["value"]
+
+
+def of(run: Path | None, model: str) -> str:
+    """Which policy it is, for `once`."""
+    return model if run is None else json.loads((run / "record.json").read_text(encoding="utf-8"))["weights"]
 
 
 def _write(file: Path, value: Any) -> None:
