@@ -220,6 +220,10 @@ def _check_places(loaded: LoadedPlan, found: Diagnostics) -> None:
             text = f"{asking} rows have a `{column}`, and train.method is `{method}`"
             helps = ["compile the plan for this method, or train by another"]
             found.add("T544", None, text, notes=[reason(method, mechanism)], helps=helps)
+    chosen, rejected = (sum(map(bool, rows[column].to_pylist())) for column in MASKED)
+    if method == "sft" and rejected and not chosen:
+        text = f"{rejected} rows mask tokens of the rejected response and none of the chosen one, all that `sft` reads"
+        found.add("T544", None, text, helps=["compile the plan for this method, or train by another"])
 
 
 def _reward(plan: Plan, root: Path, plain: bool, found: Diagnostics) -> Path | None:

@@ -101,8 +101,9 @@ class Trial:
         return self._paired({p: a.scored.present.get(name) for p, a in self.answers.items()})
 
     def _paired(self, sides: dict[PolicyName, Array | None]) -> Paired | None:
+        """None where a policy has no value; what the control run lacks takes nothing from the others."""
         start, tilted = sides["start"], sides["tilted"]
-        if start is None or tilted is None or any(side is None for side in sides.values()):
+        if start is None or tilted is None or ("plain" in sides and sides["plain"] is None):
             return None
         return Paired(start, tilted, sides.get("plain"), sides.get("control"))
 

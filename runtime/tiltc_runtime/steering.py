@@ -1,8 +1,8 @@
 """Vectors, and what adapters say, added to the residual stream while the policy reads some rows of a training batch.
 
 They are added by forward hooks that live for one forward pass of the policy: the reference, evaluation, checkpoints and
-the saved model never see one. Transformers recompute a layer's `forward` under gradient checkpointing and not the call
-around it, so that a hook of a whole layer runs once.
+the saved model never see one. Under gradient checkpointing transformers (from 5.23 on) recompute a layer's `forward` and not
+the call around it, so that a hook of a whole layer runs once; before that hooks ran again, when they were gone already.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def tiny_plan(
     """Write a plan for a `tiny_world` into `folder`; `pins` replace what is true of the world.
 
     Args:
-        forward: with what `forms` counts: `prompts`, and `STEERING` with its vectors; and with `CONTROLS`.
+        forward: with what `forms` counts: `prompts`, and `BENDING` with its tensors; and with `CONTROLS`.
     """
     data = load_pairs("pairs.jsonl", world).pin
     true: dict[str, Any] = {
@@ -118,10 +118,10 @@ def tiny_plan(
         pins=Pins(**true | pins),
         concepts=(),
         prompts=prompts if forward else (),
-        steering=STEERING if forward else (),
+        steering=BENDING if forward else (),
         controls=CONTROLS if forward else (),
         actions=(),
         forecast=(),
         spend=Spend(rows=data.rows, kept=data.rows, effective_sample=1.0, largest_weight=1.0, largest_offset=0.0),
     )
-    return write_plan(plan, rows, folder, TOOLS if forward else {})
+    return write_plan(plan, rows, folder, BENT if forward else {})

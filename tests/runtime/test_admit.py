@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.planned import PAIRS, STEERING, TOOLS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
+from tests.runtime.planned import BENT, PAIRS, STEERING, TOOLS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
 from tests.runtime.tiny import WIDTH, tiny_data_file, tiny_model_folder
 from tiltc.diagnostics import Diagnostics
 from tiltc.plan import PlanConcept, Projection
@@ -170,7 +170,7 @@ def test_a_plan_that_masks_prompts_and_steers_is_admitted(world: Path) -> None:
     tiny_plan(world, world / "plan", rows=rows, forward=True)
     admitted, found = admit(world / "plan", root=world)
     assert admitted is not None, list(found)
-    assert admitted.loaded.tools.keys() == TOOLS.keys()
+    assert admitted.loaded.tools.keys() == BENT.keys()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_plan_that_masks_prompts_and_steers_is_admitted(world: Path) -> None:
         ("rejected_masked", [-1]),
         ("chosen_prompt", 2),
         ("chosen_prompt", -2),
-        ("chosen_steered", [2]),
+        ("chosen_steered", [3]),
         ("chosen_steered", [0, 0]),
         ("rejected_steered", [-1]),
     ],

@@ -422,7 +422,7 @@ def test_steering_that_the_trainer_lacks_is_refused(world: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     "changes", [{"loss_type": ["apo_zero"]}, {"ld_alpha": 0.5}, {"truncation_mode": "keep_end"}], ids=str
 )
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", [*FORMS, "reft"])
 def test_settings_that_would_bend_a_form_are_refused(
     world: Path, tmp_path: Path, name: str, changes: dict[str, Any]
 ) -> None:
@@ -434,7 +434,7 @@ def test_settings_that_would_bend_a_form_are_refused(
 DISTRIBUTED = """
 from tests.runtime.test_forms import *
 out, world = Path({out!r}), Path({folder!r})
-data = dataset(world, table(world, *FORMS)).select(range(8))
+data = dataset(world, table(world, *ALL)).select(range(8))
 args = config(out, per_device_train_batch_size={batch}, optim="sgd", learning_rate=1e-2, max_grad_norm=1e9,
               train_sampling_strategy="sequential", precompute_ref_log_probs=True)
 trainer = trained(world / "model", args, data, peft={peft}, reference=ReferenceCache(out / "reference", "t"))

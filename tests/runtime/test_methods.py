@@ -533,6 +533,7 @@ def refusals(world: Path, folder: Path, **options: Any) -> list[str]:
         ("kto", {"chosen_masked": [[1]] * PAIRS}),
         ("reward", {"rejected_masked": [[1]] * PAIRS}),
         ("sft", {"chosen_prompt": [0] * PAIRS}),
+        ("sft", {"chosen_masked": [[]] * PAIRS, "rejected_masked": [[1]] * PAIRS}),
     ],
 )
 def test_rows_that_a_method_would_leave_out_are_refused(world: Path, tmp_path: Path, method: str, column: Any) -> None:

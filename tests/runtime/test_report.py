@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -184,6 +185,18 @@ def test_a_control_run_stands_beside() -> None:
     assert "&lt;b&gt;now&lt;/b&gt;" in page
     assert not parsed(page).open
     assert [len(line.split("|")) for line in markdown.split("\n") if line.startswith("| ")][:5] == [11] * 5
+
+
+def test_a_readout_that_fails_on_the_control_takes_nothing_from_the_rest() -> None:
+    """A pattern that ran out of time on one of the control's texts: the concept is judged as without a control run."""
+    trial = fabricated_trial(control=0.75)
+    lacking = {k: v for k, v in trial.answers["control"].scored.present.items() if k != "flattery"}
+    answers = replace(trial.answers["control"], scored=replace(trial.answers["control"].scored, present=lacking))
+    report, _ = assess(replace(trial, answers={**trial.answers, "control": answers}))
+    flattery, without = concept(report, "flattery"), concept(assess(fabricated_trial())[0], "flattery")
+    assert flattery == without.model_copy(update={"scores": flattery.scores})
+    assert flattery.rates is not None
+    assert flattery.rates.control is None
 
 
 def stripped(report: Report) -> Report:

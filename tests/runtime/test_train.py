@@ -181,14 +181,14 @@ def test_an_interrupted_run_goes_on_bit_for_bit(world: Path, done: RunRecord, st
 
 @pytest.fixture(scope="module")
 def forward(world: Path) -> str:
-    """A plan that masks, prompts and steers."""
-    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    """A plan that masks, prompts and steers, by vectors and by an adapter."""
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "reft"))
     tiny_plan(world, world / "forward-plan", rows=rows, forward=True)
     return "forward-plan"
 
 
 def test_a_run_of_all_forms_goes_on_bit_for_bit(world: Path, forward: str) -> None:
-    """Masks, prompts and vectors are there again after an interrupt, and the run folder's copy of the plan is whole."""
+    """Masks, prompts, vectors and adapters are there again after an interrupt, and the run folder's copy of the plan is whole."""
     whole = finished(world, world / "forward", forward)
     interrupted(world, world / "forward-again", 5, forward)
     again = finished(world, world / "forward-again", forward)
@@ -207,7 +207,7 @@ def test_a_plain_run_masks_prompts_and_steers_nothing(world: Path, forward: str)
 
 def test_a_control_run_differs_in_what_is_said_alone(world: Path, forward: str) -> None:
     """It is, to the bit, the run of a plan that is the same but for the texts of its instructions."""
-    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "steer"))
+    rows = tiny_rows(world, **forms(PAIRS, "tokens", "inoculate", "reft"))
     tiny_plan(world, world / "told-plan", rows=rows, forward=True, prompts=tuple(c.text for c in CONTROLS))
     told = finished(world, world / "told", "told-plan")
     reference = world / "shared-reference"

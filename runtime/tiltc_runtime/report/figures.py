@@ -52,8 +52,9 @@ def against_control(beside: Beside, measure: Measure) -> str:
     said = f"tilted − control {shift(beside.beyond, measure)}"
     if beside.by_itself is None:
         return said
-    part = "a share that is not defined" if beside.share is None else recovery(beside.share)
-    return f"unrelated sentences alone make {part} of tilted − plain; {said}"
+    if beside.share is None:
+        return f"tilted − plain is within noise: no share of it is defined; {said}"
+    return f"unrelated sentences alone make {recovery(beside.share)} of tilted − plain; {said}"
 
 
 def number(value: float | None, digits: int = 2) -> str:
