@@ -293,26 +293,36 @@ def _unmasked(
     """T408: all masks are in place, and a signal is not where it is wanted."""
     assert solution.left is not None
     left = solution.left[list(solution.certificate)].tolist()
-    named = zip(clash, left, strict=True)
+    named = list(zip(clash, left, strict=True))
     found.add(
         "T408",
         _place(spec_file, first),
         f"with its tokens masked, `{first.signal.label}` is not where it is wanted",
         notes=[f"{_line(b)}, with the masks {value:+.4f}" for b, value in named],
-        helps=[*_unit(first, left[clash.index(first)]), "widen `within`, or use `with: reward`, which is solved for"],
+        helps=[
+            *[advice for band, value in named if (advice := _less_or_more(band, value))][:1],
+            "widen `within`, or use `with: reward`, which is solved for",
+        ],
     )
 
 
-def _unit(band: Band, left: float) -> list[str]:
-    """Which way the masks' unit would have to go: less where they take more than was asked."""
-    if isinstance(band.signal.ask, Keep):
-        return []
-    unit = getattr(band.signal.ask, "unit", None) or "word"
-    if (left - band.target) * (band.signal.today - band.target) < 0:
+def _less_or_more(band: Band, left: float) -> str | None:
+    """Which way a signal's masks would have to go: less where they take more than was asked. None where it has none, or
+    where no unit goes further that way."""
+    ask = band.signal.ask
+    if isinstance(ask, Keep) or ask.with_ != "tokens":
+        return None
+    if ask.side is not None:
+        return f"mask both sides: leave out `side: {ask.side}`"
+    unit = ask.unit or "word"
+    wanted, got = band.target - band.signal.today, left - band.signal.today
+    if got * wanted < 0:
+        return None
+    if abs(got) > abs(wanted):
         return (
-            [] if unit == "token" else [f"mask less around each token: `unit: {'word' if unit == 'span' else 'token'}`"]
+            None if unit == "token" else f"mask less around each token: `unit: {'word' if unit == 'span' else 'token'}`"
         )
-    return [] if unit == "span" else ["mask more around each token: `unit: span`"]
+    return None if unit == "span" else "mask more around each token: `unit: span`"
 
 
 def _sides(band: Band) -> tuple[int, int]:

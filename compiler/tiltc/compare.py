@@ -191,8 +191,9 @@ def _candidate(
 ) -> Candidate:
     signal = spec_file.spec.signals[index]
     same = getattr(signal, "with_", None) == mechanism and (form is None or _form(signal) == form)
-    # what steers is the same in both forms: harvest has fitted an adapter where the spec asks for one, and nowhere else
-    cleared = {} if same else dict.fromkeys(o for o in OPTIONS if o != "by" or mechanism != "steer")
+    # what steers, and how far, is the same in both forms: harvest has read the likelihoods of that and of nothing else
+    kept = ("by", "size") if mechanism == "steer" else ()
+    cleared = {} if same else dict.fromkeys(o for o in OPTIONS if o not in kept)
     asked = signal.model_copy(update={**cleared, "with_": mechanism, "form": form})
     compiled, codes = _compiled(spec_file, evidence, cache, index, asked)
     if compiled is None:

@@ -34,7 +34,8 @@ def control_texts(instructions: Sequence[str], own: Sequence[str], taken: Sequen
     """For each instruction of a signal the text that stands in for it.
 
     That of about the same length (in characters) among those that are not used yet; where all are used, they are used
-    again. So a row has its control by the instruction that its id chose, and the run has as many different texts.
+    again. So a row has its control by the instruction that its id chose, and the run has as many different texts, as long
+    as the pool lasts.
 
     Args:
         own: the spec's texts for this signal, in place of `POOL`; empty without any.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from tiltc.check.coverage import refusal
 from tiltc.diagnostics import Diagnostics
 from tiltc.stats import mean_effect
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-#: shares of today's signal that readout and definition may differ by
+#: what readout and definition may differ by, as a share of today's signal, or of the target where that is larger
 APART = 0.1
 
 
@@ -49,22 +50,30 @@ def check_defined(spec_file: SpecFile, solved: Solved, found: Diagnostics) -> No
         read, own = _left(signal.gap, seen, cluster), _left(*gaps, cluster)
         if read is None or own is None:
             continue
-        difference = own[0] - read[0]
-        if abs(difference) > max(APART, 1.96 * mean_effect(own[1] - read[1], cluster).se):
+        difference, far = own[0] - read[0], max(1.0, abs(band.target / band.signal.today))
+        if abs(difference) > max(APART * far, 1.96 * mean_effect(own[1] - read[1], cluster).se):
+            verb = "leaves" if signal.verb == "suppress" else "keeps" if signal.verb == "keep" else "makes"
             chosen, rejected = (int(((gaps[0] * side) > 0).sum()) for side in (1, -1))
             found.add(
                 "T409",
                 spec_file.at(("signals", signal.index, signal.verb)),
-                f"the plan leaves {read[0]:.0%} of `{signal.label}` by its readout, {own[0]:.0%} by its own detector",
+                f"the plan {verb} {read[0]:.0%} of `{signal.label}` by its readout, {own[0]:.0%} by its own detector",
                 notes=[
                     f"the detector finds it in chosen alone in {chosen} pairs, in rejected alone in {rejected}",
                     f"the readout leans to chosen in {int((signal.gap > 0).sum())}, to rejected in {int((signal.gap < 0).sum())}",
                 ],
                 helps=[
-                    "solve for what the detector sees: `readout: detector`",
+                    _solved_for(signal),
                     "`allow` it where the detector is the worse judge",
                 ],
             )
+
+
+def _solved_for(signal: ResolvedSignal) -> str:
+    """What to write so that the strength is solved for by the detector."""
+    mechanism = getattr(signal.ask, "with_", "auto")
+    fitting = mechanism == "auto" or refusal("detector", mechanism, getattr(signal.ask, "form", None)) is None
+    return f"solve for what the detector sees: `readout: detector`{'' if fitting else ' and `with: reward`'}"
 
 
 def _left(gap: Array, counted: Array, cluster: npt.NDArray[np.int64]) -> tuple[float, Array] | None:

@@ -165,13 +165,15 @@ def _concepts(solved: Solved) -> tuple[PlanConcept, ...]:
 def _action(decision: Decision) -> Action:
     signal = decision.band.signal
     said = signal.pull.said if decision.mechanism == "steer" and signal.pull is not None else ""
+    side: Side | None = getattr(signal.ask, "side", None) if decision.mechanism in ("tokens", "steer") else None
+    parts = (decision.because, f"in {side} responses alone" if side else "", said)
     return Action(
         mechanism=decision.mechanism,
         signal=f"{signal.verb}: {signal.label}",
         concept=signal.concept.plan.name,
         strength=_digits(decision.strength),
         rows_touched=int(decision.rows.sum()),
-        because=f"{decision.because}; {said}" if said else decision.because,
+        because="; ".join(part for part in parts if part),
     )
 
 

@@ -154,7 +154,7 @@ class Masking:
     touched: npt.NDArray[np.bool_]
     #: concept -> (n,) gap
     after: dict[str, Array]
-    #: concept -> (n,) `Measured.defined`
+    #: concept -> (n,) `Measured.defined`; empty where what the masks leave of a text is not known
     defined: dict[str, Array]
     #: (n, groups)
     discovered: Array
@@ -187,12 +187,15 @@ class ResolvedSpec:
     def defined(self, signal: ResolvedSignal) -> tuple[Array, Array] | None:
         """A signal's gaps (n,) by its concept's own detector, before and after all token masks.
 
-        None where it is read by that detector, has none, or is told apart from others, which a definition does not do.
+        None where it is read by that detector, has none, or is told apart from others, which a definition does not do; and
+        where what the masks leave of a text is not known.
         """
         gap = signal.concept.defined
         if gap is None or signal.apart is not None:
             return None
-        after = gap if self.masking is None else self.masking.defined[signal.concept.plan.name]
+        after = gap if self.masking is None else self.masking.defined.get(signal.concept.plan.name)
+        if after is None:
+            return None
         opened = None if signal.gate is None else signal.gate.present
         return (gap, after) if opened is None else (np.where(opened, gap, 0.0), np.where(opened, after, 0.0))
 

@@ -25,7 +25,7 @@ class SignalView:
     """One signal of the spec, with everything that the plan says about it.
 
     `relatives` are the parents, siblings and children of a concept that is changed, whether a signal names them or not, the
-    furthest moved first.
+    furthest moved first. `told` are the instructions that the policy reads, each with what the control run says in its place.
     """
 
     verb: str
@@ -33,6 +33,7 @@ class SignalView:
     actions: tuple[Action, ...]
     forecast: ForecastRow
     relatives: tuple[tuple[Kin, ForecastRow], ...] = ()
+    told: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ def view(plan: Plan) -> PlanView:
 
 def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow) -> SignalView:
     """A row without a verb is that of a concept which only gated signals name: what happens to it over all pairs."""
-    actions = tuple(a for a in plan.actions if a.signal == f"{row.verb}: {row.label}")
-    return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row))
+    named = f"{row.verb}: {row.label}"
+    actions = tuple(a for a in plan.actions if a.signal == named)
+    both = zip(plan.prompts, plan.controls, strict=True)
+    told = tuple((prompt, control.text) for prompt, control in both if control.signal == named)
+    return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row), told)
 
 
 def _relatives(plan: Plan, row: ForecastRow) -> tuple[tuple[Kin, ForecastRow], ...]:

@@ -203,7 +203,8 @@ class _Change(_Signal):
     control: Texts | None = Field(
         default=None,
         description="`with: inoculate`, `form: forward`: what `tiltc run --control` says in place of the concept's"
-        " instructions, sentences that have nothing to do with it; by default of a fixed pool, of about the same length",
+        " instructions: as many sentences, which have nothing to do with it and are matched by length; by default those of a"
+        " fixed pool",
     )
     apart_from: ApartFrom | None = Field(
         default=None,
@@ -217,8 +218,8 @@ class _Change(_Signal):
     )
     fraction: Share | None = Field(
         default=None,
-        description="`form: forward`: share of the pairs, those with the largest gap; by default 5% for"
-        " `steer`, all that lean to the concept for `inoculate`",
+        description="`form: forward`: share of the pairs, those with the largest gap, with `side: rejected` the smallest;"
+        " by default 5% for `steer`, all that lean to the concept for `inoculate`",
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import sparse
 
@@ -13,8 +17,13 @@ from tests.compiler.synthetic import PLANTS, SyntheticEvidence, evidence
 from tests.compiler.test_compile import codes, compiled, row
 from tests.compiler.test_tokens import compiled as compiled_with_tokens
 from tests.compiler.test_tokens import with_tokens
+from tiltc.defined import _solved_for, check_defined
+from tiltc.detectors import PatternTimeout
+from tiltc.diagnostics import Diagnostics
 from tiltc.plan import Plan
+from tiltc.resolve import masking
 from tiltc.show import show
+from tiltc.spec import Concept
 
 NAME = "std.stance.flattery"
 SENTENCE, FEATURES = PLANTS[NAME]
@@ -132,3 +141,69 @@ def test_masks_are_judged_by_what_is_left_of_the_text(tmp_path: Path, clean: Syn
     assert "left  by detector" in show(result.plan)
     assert "| left | by detector |" in show(result.plan, "markdown")
     assert '"remaining_defined"' in show(result.plan, "json")
+
+
+def test_what_masks_leave_of_a_text_of_unknown_offsets_is_not_known(tmp_path: Path, clean: SyntheticEvidence) -> None:
+    """All tokens of the concept are masked; the detector, which would still find it in the text, is not asked."""
+    data = with_tokens(clean)
+    at = int(np.flatnonzero(present(data, "chosen"))[0])
+    starts = data.table.column("chosen_starts").to_pylist()
+    starts[at] = []
+    index = data.table.schema.get_field_index("chosen_starts")
+    table = data.table.set_column(index, "chosen_starts", pa.array(starts, pa.list_(pa.int32())))
+    signals = f"  - suppress: {NAME}\n    with: tokens\n    within: 20%\n"
+    result, found = compiled_with_tokens(tmp_path, signals, replace(data, table=table))
+    assert result is not None, codes(found)
+    assert row(result.plan, NAME).defined is None
+    assert "T409" not in codes(found)
+
+
+def test_a_pattern_that_is_slow_on_what_is_left_is_refused(
+    tmp_path: Path, clean: SyntheticEvidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T208, as for a text of the data: the masks make texts on which no pattern was tried."""
+    tried = masking.detector_readout
+
+    def slow(concept: Concept, texts: Sequence[str]) -> np.ndarray:
+        if any(SENTENCE in text for text in texts):
+            return tried(concept, texts)
+        raise PatternTimeout("(a+)+", 2)
+
+    monkeypatch.setattr(masking, "detector_readout", slow)
+    signals = f"  - suppress: {NAME}\n    with: tokens\n    within: 20%\n"
+    result, found = compiled_with_tokens(tmp_path, signals, with_tokens(clean))
+    assert result is None
+    assert codes(found) == ["T208"]
+
+
+def test_advice_is_what_the_mechanism_can_follow(tmp_path: Path, noise: SyntheticEvidence) -> None:
+    """A mask needs tokens, which a detector does not see: there the advice names a mechanism that it can carry out."""
+    for mechanism, advice in (("reward", "`readout: detector`"), ("tokens", "`readout: detector` and `with: reward`")):
+        ask = SimpleNamespace(with_=mechanism, form=None)
+        assert _solved_for(SimpleNamespace(ask=ask)).endswith(advice)  # type: ignore[arg-type]
+
+
+def test_an_amplified_signal_is_judged_by_where_it_goes() -> None:
+    """A tenth of the target, not of today: the same distance that is told of at 1x is nothing at 3x."""
+    for times, told in ((1.0, True), (3.0, False)):
+        found = Diagnostics()
+        check_defined(*fabricated(times, apart=0.2), found)
+        assert ("T409" in codes(found)) is told
+
+
+def fabricated(times: float, apart: float) -> Any:
+    """A solved spec that takes a signal to `times` by its readout, which leans to chosen in all pairs, and to `times - apart`
+    by its detector, which finds the concept in every other pair."""
+    n = 400
+    gap, other = np.ones(n), np.arange(n) % 2
+    signal = SimpleNamespace(index=0, verb="amplify", label="x", gap=gap, today=1.0, ask=SimpleNamespace())
+    resolved = SimpleNamespace(
+        pairs=SimpleNamespace(cluster=np.arange(n)),
+        gap_masked=lambda s: s.gap,
+        defined=lambda s: (1.0 * other, 1.0 * other),
+    )
+    solved = SimpleNamespace(
+        bands=[SimpleNamespace(signal=signal, target=times)], forward={}, masked=np.zeros(n, bool),
+        factor=times + apart * (1 - 2 * other), checked=SimpleNamespace(resolved=resolved),
+    )  # fmt: skip
+    return SimpleNamespace(at=lambda route: None), solved

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tests.compiler.synthetic import SyntheticEvidence, evidence, spec_text
 from tiltc.compare import compare, show
 from tiltc.derived import Derived
-from tiltc.evidence import Adapted, Adapter, Instructed, Steered
+from tiltc.evidence import Adapted, Adapter, AdapterRecipe, Instructed, LabelledText, Steered
 from tiltc.parse import SpecFile, parse
 from tiltc.pipeline import compile_spec
 from tiltc.resolve import reft
@@ -195,6 +197,24 @@ def test_an_adapter_without_effect_is_told(bare: SyntheticEvidence, own: float, 
     assert "T216" not in codes(found)
 
 
+def test_answers_to_one_question_are_no_independent_texts(bare: SyntheticEvidence) -> None:
+    """The interval of what texts of a contrast set gain is that of its questions' means."""
+    answers, questions = 5, 12
+    texts = 2 * answers * questions
+    question = np.repeat(np.arange(questions), 2 * answers)
+    label = np.tile([True] * answers + [False] * answers, questions)
+    held = [LabelledText(row=i, side="example", label=bool(on)) for i, on in enumerate(label)]
+    recipe = AdapterRecipe(source="q", layer=0, fit=(), held=tuple(held))
+    table = SimpleNamespace(table=pa.table({"pair": [str(q) for q in question]}))
+    data = replace(bare, contrasts={"q": table})  # type: ignore[dict-item]
+    rng = np.random.default_rng(4)
+    gained = rng.normal(size=questions)[question] + 0.1 * rng.normal(size=texts)
+    bend = Adapter(np.zeros((8, 33), np.float32), gained.astype(np.float32))
+    own, _ = reft.gains(read_world(data, Derived(None)), recipe, bend)  # type: ignore[arg-type]
+    means = np.array([gained[label & (question == q)].mean() for q in range(questions)])
+    assert own.se == pytest.approx(means.std(ddof=1) / np.sqrt(questions), rel=1e-3)
+
+
 def test_likelihoods_that_do_not_move_settle_nothing(data: SyntheticEvidence) -> None:
     """As with a vector that does nothing: the residual form can't be solved (T401), the forward form misses (T407)."""
     for by in ("    by: reft\n", ""):
@@ -205,9 +225,10 @@ def test_likelihoods_that_do_not_move_settle_nothing(data: SyntheticEvidence) ->
         assert result.plan.forecast[0].tilted == result.plan.forecast[0].plain
 
 
-def test_both_forms_side_by_side(data: SyntheticEvidence) -> None:
-    """A comparison steers by what the spec names, and changes by other mechanisms all the same."""
-    spec_file = parsed_text(STEER)
+@pytest.mark.parametrize("size", ["", "    size: 2\n"])
+def test_both_forms_side_by_side(data: SyntheticEvidence, size: str) -> None:
+    """A comparison steers by what the spec names and as far, and changes by other mechanisms all the same."""
+    spec_file = parsed_text(STEER + size)
     requests = likelihood_requests(spec_file, data, Derived(None), every=True)  # type: ignore[arg-type]
     scored = replace(data, likelihoods={key: nats(data) for key in requests})
     (comparison,) = compare(spec_file, scored)  # type: ignore[arg-type]

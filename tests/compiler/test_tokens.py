@@ -17,7 +17,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from tests.compiler.synthetic import PLANTS, SyntheticEvidence, evidence, spec_text
-from tiltc.choose import _unit
+from tiltc.choose import _less_or_more
 from tiltc.derived import Derived
 from tiltc.evidence import SIDES, AttentionTool, ProbeRecipe, TokenScores, TokenTool, Tool
 from tiltc.parse import parse
@@ -290,6 +290,14 @@ def test_what_stands_on_the_same_tokens_cannot_be_kept(tmp_path: Path, data: Syn
     assert "T408" in {d.code for d in found}, [(d.code, d.primary.text) for d in found]
 
 
+def test_a_side_that_is_left_alone_is_what_the_advice_is_about(tmp_path: Path, data: SyntheticEvidence) -> None:
+    """With rejected responses masked alone, bold leans further to chosen than today: no larger unit would help."""
+    result, found = compiled(tmp_path, MASKING + "    side: rejected\n", data)
+    assert result is None
+    (said,) = [d for d in found if d.code == "T408"]
+    assert said.helps[0] == "mask both sides: leave out `side: rejected`"
+
+
 @pytest.mark.parametrize(
     ("unit", "left", "advice"),
     [
@@ -303,10 +311,15 @@ def test_what_stands_on_the_same_tokens_cannot_be_kept(tmp_path: Path, data: Syn
 def test_advice_on_the_unit_of_a_mask_goes_the_way_that_is_left(
     unit: str | None, left: float, advice: list[str]
 ) -> None:
-    """Masks that leave some of a signal of +0.4 should grow, those that turned it around should shrink, where they can."""
-    ask = SimpleNamespace(unit=unit)
+    """Masks that leave some of a signal of +0.4 should grow, those that turned it around should shrink, where they can.
+    No unit helps where one side alone is masked, or where the signal has no masks of its own."""
+    ask = SimpleNamespace(unit=unit, with_="tokens", side=None)
     band = SimpleNamespace(signal=SimpleNamespace(ask=ask, today=0.4), target=0.0)
-    assert _unit(band, left) == advice  # type: ignore[arg-type]
+    assert _less_or_more(band, left) == next(iter(advice), None)  # type: ignore[arg-type]
+    ask.side = "rejected"
+    assert _less_or_more(band, left) == "mask both sides: leave out `side: rejected`"  # type: ignore[arg-type]
+    ask.with_ = "filter"
+    assert _less_or_more(band, left) is None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("side", "rates"), [("chosen", (0.5, 0.2)), ("rejected", (0.2, 0.5))], ids=SIDES)
@@ -322,6 +335,9 @@ def test_masks_of_one_side_leave_the_other_as_it_is(tmp_path: Path, side: str, r
     shown = np.array([["**" in text for text in data.table.column(s).to_pylist()] for s in SIDES], dtype=float)
     hidden = np.array([bool(m) for m in one.rows.column(f"{side}_masked").to_pylist()])
     shown[SIDES.index(side)] *= ~hidden
+    assert one.plan.actions[0].because.endswith(f"; in {side} responses alone")
+    assert both is not None
+    assert "alone" not in both.plan.actions[0].because
     own = one.plan.forecast[0].defined
     assert own.tilted.value == pytest.approx((shown[0] - shown[1]).mean(), abs=1e-6)
 

@@ -80,6 +80,14 @@ def misplaced_mechanism(spec_file: SpecFile, found: Diagnostics) -> None:
                 ],
                 helps=["remove `offset`"],
             )
+        if train.method == "sft" and signal.side == "rejected":
+            found.add(
+                "T317",
+                spec_file.at(("signals", i, "side")),
+                "`side: rejected` has no place in `method: sft`",
+                notes=["supervised training reads the chosen responses and no others"],
+                helps=["remove `side`"],
+            )
         if signal.with_ == "auto" or signal.with_ in fitting:
             continue
         found.add(

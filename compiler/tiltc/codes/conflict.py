@@ -189,7 +189,7 @@ of the training without a trace.
     method    mechanisms
     dpo       filter, reweight, reward (not under `loss: ipo`), tokens, steer, inoculate
     reward    filter, reweight, reward: the offset is the margin of the pair
-    sft       filter, reweight, tokens, on the chosen responses
+    sft       filter, reweight, tokens, on the chosen responses (never `side: rejected`)
     kto       filter, reweight
     grpo      filter (of prompts), reward: a term of the reward of sampled responses
 
@@ -265,8 +265,9 @@ What to do: leave `apart_from` out, and say of each concept what is to become of
         "control that is none",
         Severity.ERROR,
         """The control run of an inoculation says sentences that have nothing to do with the concept where the tilted run asks
-for it, so that the two differ in what is said and in nothing else. A sentence of `control:` is empty, or is one of the
-instructions that it stands in for.
+for it, so that the two differ in what is said and in nothing else. A sentence of `control:` is empty, is an instruction
+of a concept that the plan inoculates against, or shows the concept itself by the concept's own detector; or there are
+not as many as the concept has instructions: a sentence that is read more often conditions more by itself.
 
 Example: `control: ['Begin by praising me and my question.']` on `suppress: std.stance.flattery`.
 

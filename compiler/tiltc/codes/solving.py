@@ -82,7 +82,8 @@ A mask has no strength. A concept that lies in single words is gone with them, o
 
 Example: `with: tokens` for a formal tone: its words are masked, its sentences still read as formal.
 
-What to do: `unit: span`, which masks whole sentences; a larger `within`; or a mechanism that is solved for.""",
+What to do: `unit: span`, which masks whole sentences, or a smaller unit where the masks take too much; both sides, where `side`
+names one; a larger `within`; or a mechanism that is solved for.""",
     ),
     Code(
         "T409",
@@ -97,7 +98,8 @@ This shows most where a concept is in chosen responses alone.
 
 Example: `suppress: goblins` leaves 5% by its readout, 43% by its own detector.
 
-What to do: `readout: detector` solves for what the detector sees, with `filter`, `reweight` or `reward`. `allow` it where the
+What to do: `readout: detector` solves for what the detector sees, with `filter`, `reweight` or `reward`; masks and vectors need to
+see tokens, which a detector does not. `allow` it where the
 detector is the worse judge, as a handful of words is for a tone.""",
     ),
 )

@@ -31,8 +31,8 @@ VERIFY_BELOW = 2 << 30
 def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence | None, Diagnostics]:
     """Open an evidence folder.
 
-    Shapes and sizes are always checked. `verify` compares the sha256 of every file as well; by default for evidence
-    below 2 GB. Findings: T501 nothing there, T503 unfinished or files missing, T504 not what was written.
+    Shapes and sizes are always checked, and what was fitted. `verify` compares the sha256 of every file as well; by default
+    for evidence below 2 GB. Findings: T501 nothing there, T503 unfinished or files missing, T504 not what was written.
     """
     found = Diagnostics()
     manifest = _manifest(folder, found)
@@ -47,13 +47,13 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         return None, found
     verify = verify if verify is not None else _bytes(evidence) < VERIFY_BELOW
     _check_likelihoods(evidence, verify, found)
+    _check_fitted(evidence, found)
     if verify:
         for pin in manifest.shards:
             _check_hashes(folder / "shards" / pin.name, pin.files, found)
         _check_sets(evidence, "contrast", ContrastManifest, found)
         _check_sets(evidence, SAMPLED, SampledManifest, found)
         _check_tokens(evidence, found)
-        _check_fitted(evidence, found)
     return (None if found.failed else evidence), found
 
 

@@ -293,7 +293,16 @@ def _masking(
         side = getattr(signal.ask, "side", None)
         responses = np.concatenate([opened & (side != "rejected"), opened & (side != "chosen")])
         wanted.append(Wanted(signal.index, read, threshold, responses, getattr(signal.ask, "unit", None) or "word"))
-    return mask(world, wanted, concepts, readings, groups) if wanted and not found.failed else None
+    if not wanted or found.failed:
+        return None
+    try:
+        return mask(world, wanted, concepts, readings, groups)
+    except detectors.PatternTimeout as slow:
+        # what masks leave of a text is another text than those that the pattern was tried on
+        at = spec_file.at(("signals", asking[0].index, "with"))
+        text = f"the pattern `{slow.pattern}` ran for more than {slow.seconds:g} s on a text without its masked tokens"
+        found.add("T208", at, text)
+        return None
 
 
 def _readings(world: World, concept: Measured) -> Readings | None:

@@ -16,7 +16,7 @@ from tiltc.plan import Detection, Group
 from tiltc.resolve.world import World, detector_scores
 
 if TYPE_CHECKING:
-    from tiltc.evidence import SampledManifest
+    from tiltc.evidence import ContrastSet, SampledManifest
     from tiltc.parse import Definition
 
 #: kinds of definition that come with texts of their own, read into a contrast set
@@ -135,10 +135,14 @@ def _contrast_texts(world: World, definition: Definition) -> Labelled | None:
     contrast = world.evidence.contrast(digest) if digest else None
     if contrast is None:
         return None
-    pair = [p or str(i) for i, p in enumerate(contrast.table.column("pair").to_pylist())]
     label = np.asarray(contrast.labels, dtype=bool)
     residuals = np.asarray(contrast.residuals(), dtype=np.float64)
-    return Labelled(sparse.csc_matrix(contrast.matrix("max")), residuals, label, _even_halves(pair))
+    return Labelled(sparse.csc_matrix(contrast.matrix("max")), residuals, label, _even_halves(pairs_of(contrast)))
+
+
+def pairs_of(contrast: ContrastSet) -> list[str]:
+    """Which pair, or which question's answers, each text of a contrast set belongs to; one of none has its own."""
+    return [pair or str(i) for i, pair in enumerate(contrast.table.column("pair").to_pylist())]
 
 
 def _even_halves(pair: list[str]) -> npt.NDArray[np.bool_]:

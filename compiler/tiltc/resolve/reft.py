@@ -12,6 +12,7 @@ from tiltc.evidence import AdapterRecipe
 from tiltc.fit import FEWEST_EXAMPLES
 from tiltc.hook import hook_layer
 from tiltc.resolve.attention import Texts, source_texts, spread
+from tiltc.resolve.fitting import pairs_of
 from tiltc.resolve.world import World, read_world
 from tiltc.spec import Keep
 from tiltc.stats import adjusted_effect, mean_effect
@@ -88,11 +89,19 @@ def fitted_adapter(world: World, definition: Definition) -> tuple[AdapterRecipe,
 
 def gains(world: World, recipe: AdapterRecipe, adapter: Adapter) -> tuple[Effect, Effect]:
     """Nats a token that held-out texts with the concept gain from an adapter, and how much more that is than what texts
-    without it gain."""
+    without it gain. Answers to one question, or to one prompt, may be alike."""
     with_it = np.array([text.label for text in recipe.held], dtype=bool)
     rows = np.array([text.row for text in recipe.held], dtype=np.int64)
-    cluster = rows if recipe.held[0].side == "example" else world.pairs.cluster[rows]
-    cluster = np.unique(cluster, return_inverse=True)[1]
+    cluster = np.unique(_clusters(world, recipe)[rows], return_inverse=True)[1]
     gained = adapter.held.astype(np.float64)
     own = mean_effect(gained[with_it], np.unique(cluster[with_it], return_inverse=True)[1])
     return own, adjusted_effect(gained, with_it.astype(np.float64), np.zeros(len(gained)), cluster)
+
+
+def _clusters(world: World, recipe: AdapterRecipe) -> Ints:
+    """(n,) of each row of the texts' source, which question or prompt it answers."""
+    if recipe.held[0].side != "example":
+        return world.pairs.cluster
+    contrast = world.evidence.contrast(recipe.source)
+    assert contrast is not None, "its texts were chosen from it"
+    return np.unique(pairs_of(contrast), return_inverse=True)[1]
