@@ -47,9 +47,10 @@ CELLS: dict[str, dict[str, Any]] = {
     "tokens:attention": {"with": "tokens", "readout": "attention"},
     "inoculate:detector": {"with": "inoculate", "form": "forward", "readout": "detector"},
 }
-#: one tool of every mechanism, for the traits that don't go through them all; of the reward term, detectors as well
+#: one tool of every mechanism, for the traits that don't go through them all; of the reward term and of masks two
 BEST = (
-    "reward:sae", "reward:detector", "filter:sae", "tokens:sae", "inoculate:forward", "reweight:sae", "steer:forward",
+    "reward:sae", "reward:detector", "filter:sae", "tokens:sae", "tokens:span", "inoculate:forward", "reweight:sae",
+    "steer:forward",
 )  # fmt: skip
 
 

@@ -73,7 +73,14 @@ def _dispatch(arguments: list[str], out: TextIO, err: TextIO) -> int:
     verb = _verb(arguments[0])
     parser = _Parser(prog=f"tiltc {verb.name}", description=_sentence(verb.help), out=out, err=err, allow_abbrev=False)
     verb.add_arguments(parser)
-    return verb.run(parser.parse_args(arguments[1:]), out, err)
+    parsed = parser.parse_args(arguments[1:])
+    try:
+        return verb.run(parsed, out, err)
+    except ModuleNotFoundError as error:
+        # they import what is heavy when they run
+        if verb.name not in RUNTIME or (error.name or "").partition(".")[0] in ("", "tiltc", "tiltc_runtime"):
+            raise
+        raise UsageError(_lacks(verb.name, error)) from None
 
 
 def _verb(name: str) -> Verb:
@@ -91,12 +98,18 @@ def _runtime_verb(name: str) -> Verb:
         except ImportError as error:
             if (error.name or "").partition(".")[0] == "tiltc":
                 raise
-            missing = f" ({error.name} is missing)" if error.name else ""
-            raise UsageError(f"`{name}` needs the training stack{missing}: pip install 'tiltc[runtime]'") from None
+            raise UsageError(_lacks(name, error)) from None
     if name in RUNTIME:
-        raise UsageError(f"`{name}` needs the training stack: pip install 'tiltc[runtime]'")
+        raise UsageError(_lacks(name))
     near = get_close_matches(name, [*_built_in(), *RUNTIME], n=1)
     raise UsageError(f"no verb `{name}`" + (f"; did you mean `{near[0]}`?" if near else "; see `tiltc --help`"))
+
+
+def _lacks(name: str, error: ImportError | None = None) -> str:
+    missing = f" ({error.name} is missing)" if error is not None and error.name else ""
+    return (
+        f"`{name}` needs the training stack{missing}: pip install 'tiltc[runtime]', in a clone pip install '.[runtime]'"
+    )
 
 
 def _built_in() -> list[str]:

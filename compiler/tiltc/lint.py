@@ -13,8 +13,8 @@ from tiltc.parse import SpecFile, parse
 
 
 def lint(path: str | Path, overrides: Sequence[str] = ()) -> tuple[SpecFile | None, Diagnostics]:
-    """Parse a spec and check it against itself."""
-    file, found = parse(path, overrides)
+    """Parse a spec or a concept library and check it against itself."""
+    file, found = parse(path, overrides, libraries=True)
     if file is None:
         return None, found
     found.extend(_static(file))

@@ -218,6 +218,7 @@ class _Change(_Signal):
     )
     fraction: Share | None = Field(
         default=None,
+        gt=0,
         description="`form: forward`: share of the pairs, those with the largest gap, with `side: rejected` the smallest;"
         " by default 5% for `steer`, all that lean to the concept for `inoculate`",
     )

@@ -91,7 +91,7 @@ def score_likelihoods(
     pairs = [pair for shard in shards.values() for pair in shard]
     total, rows = len(missing) * len(pairs), sum(len(shards[name]) for _, name in todo)
     if missing and err is not None:
-        err.write(f"likelihoods: {len(pairs)} pairs, {len(missing)} passes: {', '.join(missing)}\n")
+        err.write(f"likelihoods, a pass over {len(pairs)} pairs each: {', '.join(missing)}\n")
     meter = Meter(total, total - rows, err, "likelihoods")
     reading: _Pass | None = None
     try:

@@ -249,3 +249,21 @@ def test_schema_lists_and_prints() -> None:
     """Without a name the names; with one the schema."""
     assert called("schema")[1].split()[:2] == ["spec", "concepts"]
     assert '"title": "Spec"' in called("schema", "spec")[1]
+
+
+@pytest.mark.parametrize("verb", sorted(RUNTIME))
+@pytest.mark.parametrize("missing", ["torch", "tiltc_runtime.gone"])
+def test_what_is_missing_when_a_verb_runs_is_said(monkeypatch: pytest.MonkeyPatch, verb: str, missing: str) -> None:
+    """The verbs of the runtime load in a lint-only install too: what they need is imported when they run. A module of our
+    own that is missing is a fault, and stays one."""
+
+    def run(*_: object) -> int:
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+
+    monkeypatch.setattr(tiltc.cli, "_verb", lambda name: Verb(name, "help", lambda parser: None, run))
+    code, _, err = called(verb)
+    if missing == "torch":
+        assert code == 2
+        assert err.startswith(f"tiltc: `{verb}` needs the training stack (torch is missing): pip install ")
+    else:
+        assert code == 3

@@ -231,6 +231,14 @@ def test_contradictions_are_noticed_without_hashes(folder: Path, name: str, arra
     assert f"{name}.npy" in next(iter(result[1])).primary.text
 
 
+def test_a_store_in_place_of_its_evidence_is_told(folder: Path) -> None:
+    """The folder that `--store` names holds evidence folders, and is none."""
+    _, found = open_evidence(folder.parent)
+    (said,) = found
+    assert said.code == "T501"
+    assert said.helps == (f"it is a store: name a folder in it, {folder.name}",)
+
+
 def test_hashes_are_compared_only_when_asked_or_cheap(folder: Path) -> None:
     """`verify=False` trusts bytes whose shapes are right; the default does not."""
     rewrite(f"{SHARD}/chosen.max.npy", lambda b: b[:-1] + b"\x55")(folder)

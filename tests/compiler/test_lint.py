@@ -46,3 +46,22 @@ def test_sound_spec_has_no_findings(case: Path) -> None:
     file, found = lint(case)
     assert file is not None
     assert [diagnostic.code for diagnostic in found] == []
+
+
+def test_a_concept_library_is_linted_as_what_it_is(tmp_path: Path) -> None:
+    """What a spec lacks is not missing in a library; what is wrong in its definitions is said, and a slip in a spec stays one."""
+    library = "tiltc: 1\nconcepts:\n  a: {about: Says a., pattern: '%s'}\n"
+    for pattern, codes in (("a+", []), ("((", ["T140"])):
+        (tmp_path / "ours.yaml").write_text(library % pattern)
+        _, found = lint(tmp_path / "ours.yaml")
+        assert [d.code for d in found] == codes
+    (tmp_path / "spec.yaml").write_text(library % "a" + "name: x\n")
+    assert [d.code for d in lint(tmp_path / "spec.yaml")[1]] == ["T121"]
+
+
+def test_the_share_of_a_forward_form_is_above_nothing(tmp_path: Path) -> None:
+    """0% of the pairs would be a plan that does nothing."""
+    spec = "tiltc: 1\nname: x\nsignals:\n  - {suppress: std.style.bold, with: steer, form: forward, fraction: %s}\n"
+    for share, codes in (("0%", ["T122"]), ("1%", [])):
+        (tmp_path / "spec.yaml").write_text(spec % share)
+        assert [d.code for d in lint(tmp_path / "spec.yaml")[1]] == codes

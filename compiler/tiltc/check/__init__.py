@@ -27,6 +27,8 @@ def static(spec_file: SpecFile) -> Diagnostics:
         opposed.moving_ground,
         tools.mechanism_cannot,
         tools.uncovered_tool,
+        tools.no_tokens,
+        tools.blind_gate,
         instructions.no_instructions,
         instructions.idle_control,
         methods.misplaced_mechanism,

@@ -55,7 +55,7 @@ def idle_control(spec_file: SpecFile, found: Diagnostics) -> None:
             found.add("T329", at, f"`{text}` {said}", helps=helps)
         said, asked = len({_words(text) for text in signal.control}), len(concept.instructions)
         if signal in inoculated and signal.form == "forward" and 0 < asked != said:
-            text = f"{said} different {'sentence' if said == 1 else 'sentences'} where `{signal.concept}` has {asked}"
+            text = f"{said} different {'sentence' if said == 1 else 'sentences'}, `{signal.concept}` has {asked} `instructions`"
             helps = ["give one for each of the concept's `instructions`; they are matched by length"]
             found.add("T329", at, text, helps=helps)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from tiltc.check.coverage import ADAPTER, refusal, tools_for, way, written
+from tiltc.detectors import has_detector
 from tiltc.diagnostics import Diagnostics
-from tiltc.spec import Amplify, Keep, Readout, Suppress
+from tiltc.spec import Amplify, Keep, Readout, Suppress, VectorTool
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -97,6 +98,35 @@ def uncovered_tool(spec_file: SpecFile, found: Diagnostics) -> None:
             )
 
 
+def no_tokens(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T215: masks by a vector or probe of a concept whose texts were kept as means alone."""
+    for i, signal in enumerate(spec_file.spec.signals):
+        if isinstance(signal, Keep) or signal.with_ != "tokens":
+            continue
+        kind, readout = spec_file.library[signal.concept].concept.kind, _readout(spec_file, signal.concept)
+        if kind in ("examples", "contrast") and readout in (*get_args(VectorTool), "attention"):
+            found.add(
+                "T215",
+                spec_file.at(("signals", i, "with")),
+                f"no token of `{signal.concept}` has a threshold by `{readout}`",
+                notes=[f"of the texts of a concept by `{kind}` only means over tokens are kept"],
+                helps=["leave `readout` out", "define the concept by `pattern`, `words` or `surface`"],
+            )
+
+
+def blind_gate(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T207: a gate that can't be told from a prompt."""
+    for i, signal in enumerate(spec_file.spec.signals):
+        gate = None if signal.when is None else spec_file.library[signal.when].concept
+        if gate is not None and gate.audit is None and not has_detector(gate):
+            found.add(
+                "T207",
+                spec_file.at(("signals", i, "when")),
+                f"`{signal.when}` is defined by `{gate.kind}`",
+                helps=["define the gate by `pattern` or `words`"],
+            )
+
+
 def _only_steers(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Diagnostics) -> None:
     """`by: reft` beside anything but `with: steer`. What the concept is read by is another question, and stays open to it."""
     why = refusal(ADAPTER, signal.with_, signal.form)
@@ -148,6 +178,12 @@ def _settings(spec_file: SpecFile, i: int, signal: Suppress | Amplify, found: Di
         at = spec_file.at(("signals", i, name))
         if signal.with_ not in owners:
             text = f"`{name}` is a setting of {' and '.join(f'`with: {o}`' for o in owners)}"
-            found.add("T308", at, text, helps=[f"remove `{name}`, or name the mechanism"])
+            instead = "name the mechanism" if signal.with_ == "auto" else "use another mechanism"
+            found.add("T308", at, text, helps=[f"remove `{name}`, or {instead}"])
         elif (forward_only or (name, signal.with_) == ("side", "steer")) and signal.form != "forward":
-            found.add("T308", at, f"`{name}` is a setting of `form: forward`", helps=[f"remove `{name}`"])
+            found.add(
+                "T308",
+                at,
+                f"`{name}` is a setting of `form: forward`",
+                helps=["say `form: forward`", f"remove `{name}`"],
+            )

@@ -65,7 +65,9 @@ def _manifest(folder: Path, found: Diagnostics) -> Manifest | None:
             text = f"the harvest into {folder.name} was interrupted after {done} shards"
             found.add("T503", None, text, helps=["run `tiltc harvest` again: it goes on where it stopped"])
         else:
-            found.add("T501", None, f"{folder} holds no evidence", helps=["run `tiltc harvest SPEC` first"])
+            inside = sorted(file.parent.name for file in folder.glob("*/manifest.json"))
+            helps = [f"it is a store: name a folder in it, {', '.join(inside)}"] if inside else []
+            found.add("T501", None, f"{folder} holds no evidence", helps=helps or ["run `tiltc harvest SPEC` first"])
         return None
     version = written_format(file)
     if version not in (None, FORMAT):

@@ -222,14 +222,6 @@ def _gate(
     concept = spec_file.library[name].concept
     if concept.audit is not None:
         return _audited_gate(world, name, concept, spec_file.at(route), found)
-    if not detectors.has_detector(concept):
-        found.add(
-            "T207",
-            spec_file.at(route),
-            f"`{name}` is defined by `{concept.kind}`",
-            helps=["define the gate by `pattern` or `words`"],
-        )
-        return None
     present = np.asarray(detectors.present(concept, world.prompts), dtype=bool)
     return Measured(_gate_plan(name, concept, "detector", None), np.zeros(len(present)), present)
 

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 def _library(args: argparse.Namespace) -> tuple[dict[str, Definition] | None, Diagnostics]:
     if args.spec is None:
         return standard_library(), Diagnostics()
-    file, found = parse(spec_path(args.spec), args.set)
+    file, found = parse(spec_path(args.spec), args.set, libraries=True)
     return (file.library if file else None), found
 
 

@@ -35,12 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if not args.plan.is_dir():
         raise UsageError(f"no plan folder `{args.plan}`")
-    try:
-        from tiltc_runtime import train
-    except ImportError as error:
-        raise UsageError(
-            f"`run` needs the training stack ({error.name} is missing): pip install 'tiltc[runtime]'"
-        ) from error
+    from tiltc_runtime import train
 
     def say(line: str) -> None:
         err.write(line + "\n")
