@@ -238,7 +238,7 @@ def test_verify_takes_a_control(arms: Path) -> None:
     assert found.rates.control.value == sum("the" in text for text in texts) / 14
     assert found.beside is not None
     assert found.beside.texts == ("Answer now.", "Reply.")
-    assert "suppress the: unrelated sentences alone make" in out
+    assert "suppress the: tilted − plain is within noise: no share of it is defined; tilted − control" in out
     header = next(line for line in out.split("\n") if line.strip().startswith("signal"))
     assert header.split()[:5] == ["signal", "start", "plain", "control", "tilted"]
     assert "Beside the control run" in (folder / "report.md").read_text(encoding="utf-8")
