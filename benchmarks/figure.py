@@ -1,4 +1,4 @@
-"""A scatter plot with intervals, as SVG."""
+"""Scatter plots with intervals, as SVG."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ def scatter(items: Sequence[tuple[str, Triple, Triple]], axes: tuple[str, str], 
             f'<circle cx="{across(x[0]):.1f}" cy="{down(y[0]):.1f}" r="4" fill="#236"/>'
             f'<text x="{across(x[0]) + 6:.1f}" y="{down(y[0]) - 5:.1f}">{escape(name)}</text>'
         )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def stacked(plots: Sequence[tuple[str, str]]) -> str:
+    """Plots (title, SVG of `scatter`), one below the other."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(plots)}" font-family="sans-serif">'
+    ]
+    for i, (title, plot) in enumerate(plots):
+        parts.append(f'<svg y="{HEIGHT * i}" width="{WIDTH}" height="{HEIGHT}">\n{plot.strip()}\n</svg>')
+        parts.append(f'<text x="{LEFT}" y="{HEIGHT * i + 14}" font-size="14" font-weight="bold">{escape(title)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

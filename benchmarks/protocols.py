@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks.figure import scatter
+from benchmarks.figure import scatter, stacked
 from benchmarks.poisoned import TRAITS
 from benchmarks.study import Measured, foreseen_again, percent, points, read_cell, run_cell
 from scipy.stats import spearmanr
@@ -101,13 +101,14 @@ def tables(work: Path, traits: list[str]) -> str:
         else:
             lines.append(f"| {trait} {cell} | {result} | | | | | | |")
     lines += ["", *ranks(traits, done)]
-    figure = scatter(
-        [(f"{t.rpartition('.')[2]} {c}", r.recovery(t), r.off_target(others(t))) for t, c, r in done],
-        ("recovery of the trait, % (100 = starting policy)", "change of the other traits, points"),
-        100,
-    )
-    (work / "protocols.svg").write_text(figure, encoding="utf-8")
+    plots = [(trait.rpartition(".")[2], plot_of(trait, done)) for trait in traits]
+    (work / "protocols.svg").write_text(stacked(plots), encoding="utf-8")
     return "\n".join(lines)
+
+
+def plot_of(trait: str, done: list[tuple[str, str, Measured]]) -> str:
+    axes = ("recovery of the trait, % (100 = starting policy)", "change of the other traits, points")
+    return scatter([(c, r.recovery(t), r.off_target(others(t))) for t, c, r in done if t == trait], axes, 100)
 
 
 def others(trait: str) -> list[str]:
