@@ -80,6 +80,7 @@ def verdict_on_forecast(report: Report) -> str:
         return "Neither forecast lines up with what was measured better than a shuffled one would."
     text = (
         f"The {FORECAST_NAMES[best.forecast].lower()} forecast explains {figures.share(best.r2.value)} of the variance"
+        " of tilted − start"
     )
     if best.noise_ceiling is not None:
         text += f"; with these rollouts a perfect one could reach {figures.share(best.noise_ceiling.value)}"

@@ -95,7 +95,8 @@ def summary_table(report: Report) -> str:
 
     against = "tilted - plain" if report.has_baseline else "tilted - start"
     policies = ("start", "plain", *(["control"] if report.has_control else []), "tilted")
-    header = ("signal", *policies, against, "forecast", "verdict")
+    # `tiltc show` has the shares that the first step leaves
+    header = ("signal", *policies, against, "simulated forecast", "verdict")
     foreseen = {p.name: f"{100 * _left(p.simulated_plain, p.simulated_tilted):.0f}% of plain" for p in report.points}
     rows = [
         (
