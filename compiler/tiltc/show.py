@@ -63,7 +63,8 @@ def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow) -> SignalView:
     """A row without a verb is that of a concept which only gated signals name: what happens to it over all pairs."""
     named = f"{row.verb}: {row.label}"
     actions = tuple(a for a in plan.actions if a.signal == named)
-    both = zip(plan.prompts, plan.controls, strict=True)
+    # whose a prompt is stands with its control, which a plan may lack
+    both = zip(plan.prompts, plan.controls, strict=False)
     told = tuple((prompt, control.text) for prompt, control in both if control.signal == named)
     return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row), told)
 

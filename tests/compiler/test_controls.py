@@ -75,6 +75,7 @@ def test_a_plan_has_a_control_for_each_instruction(tmp_path: Path, data: Synthet
     for prompt, control in zip(plan.prompts, plan.controls, strict=True):
         assert f'"{prompt}"; in the control run "{control.text}"' in show(plan)
         assert f'told "{prompt}"; in the control run "{control.text}"' in show(plan, "markdown").replace("\\", "")
+    assert "in the control run" not in show(plan.model_copy(update={"controls": ()}))
     own, _ = compiled(
         tmp_path, text.replace("form: forward", "form: forward\n    control: [Now., Then., Soon.]", 1), data
     )
