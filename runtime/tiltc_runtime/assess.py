@@ -29,6 +29,7 @@ from tiltc_runtime.report.model import (
     ForecastTest,
     Levels,
     Noise,
+    Outside,
     PlanFacts,
     PolicyFacts,
     PolicyName,
@@ -167,6 +168,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         difference=main.difference,
         recovery=main.recovery if row.verb == "suppress" else None,
         beside=_beside(trial, row, main),
+        outside=_outside(trial, ~used, present, scores) if row.verb else None,
         verdict=verdict.verdict if verdict else None,
         because=verdict.because if verdict else "",
     )
@@ -176,6 +178,18 @@ def _beside(trial: Trial, row: ForecastRow, found: Shifts) -> Beside | None:
     """What the control run says of a signal that inoculates; None for others, whose mechanism the control run shares."""
     texts = tuple(c.text for c in trial.controls if c.signal == f"{row.verb}: {row.label}")
     return found.beside.model_copy(update={"texts": texts}) if found.beside is not None and texts else None
+
+
+def _outside(trial: Trial, shut: Bools, present: Paired | None, scores: Paired | None) -> Outside | None:
+    """What the policies do where the gate is shut; None where it never is."""
+    values = scores if present is None else present
+    if values is None or not shut.any():
+        return None
+    found = shifts(values, trial.resampler, shut)
+    levels = _levels(found) if present is None else rates(present.only(shut))
+    return Outside(
+        rollouts=int(shut.sum()), levels=levels, shift_tilted=found.shift_tilted, difference=found.difference
+    )
 
 
 def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:

@@ -10,7 +10,7 @@ from tiltc.figures import number
 from tiltc.plan import Interval
 from tiltc_runtime.outcome import VERDICT_CODES, spans_zero
 from tiltc_runtime.report.figures import level, shift
-from tiltc_runtime.report.model import ConceptOutcome, Finding, Report
+from tiltc_runtime.report.model import ConceptOutcome, Finding, Levels, Measure, Report
 
 #: false discovery rate at which an unnamed shift is worth a warning
 Q_COLLATERAL = 0.05
@@ -26,6 +26,7 @@ def effect_findings(report: Report, timed_out: Sequence[str] = ()) -> tuple[Repo
     for concept in report.concepts:
         _verdict(concept, report, found)
         _control(concept, found)
+        _outside(concept, report, found)
     for name in timed_out:
         found.add("T605", None, f"`{name}`: its pattern ran for too long on a rollout")
     _collateral(report, found)
@@ -70,15 +71,37 @@ def _control(concept: ConceptOutcome, found: Diagnostics) -> None:
     found.add("T609", None, f"{concept.verb}: {concept.label}", notes=notes)
 
 
+def _outside(concept: ConceptOutcome, report: Report, found: Diagnostics) -> None:
+    """A change behind a gate that is there without it too, unless another signal is to blame for that."""
+    outside = concept.outside
+    if outside is None or concept.verb == "keep" or outside.difference is None or spans_zero(outside.difference):
+        return
+    if any(
+        o.name == concept.name and o.verb not in (None, "keep") and o.label != concept.label for o in report.concepts
+    ):
+        return
+    notes = [f"where the gate is shut: {_levels(outside.levels, concept.measure)} ({outside.rollouts} rollouts each)"]
+    notes.append(f"tilted minus plain: {shift(outside.difference, concept.measure)}")
+    if concept.difference is not None:
+        notes.append(f"where it is open: {shift(concept.difference, concept.measure)}")
+    found.add("T610", None, f"{concept.verb}: {concept.label}", notes=notes)
+
+
 def _numbers(concept: ConceptOutcome) -> list[str]:
     levels = concept.rates if concept.measure == "rate" else concept.scores
     if levels is None:
         return []
-    named = (("start", levels.start), ("plain", levels.plain), ("control", levels.control), ("tilted", levels.tilted))
-    line = ", ".join(f"{name} {level(value, concept.measure)}" for name, value in named if value is not None)
     compared = concept.difference or concept.shift_tilted
     against = "plain" if concept.difference else "start"
-    return [f"{line} ({concept.rollouts} rollouts each)", f"tilted minus {against}: {shift(compared, concept.measure)}"]
+    return [
+        f"{_levels(levels, concept.measure)} ({concept.rollouts} rollouts each)",
+        f"tilted minus {against}: {shift(compared, concept.measure)}",
+    ]
+
+
+def _levels(levels: Levels, measure: Measure) -> str:
+    named = (("start", levels.start), ("plain", levels.plain), ("control", levels.control), ("tilted", levels.tilted))
+    return ", ".join(f"{name} {level(value, measure)}" for name, value in named if value is not None)
 
 
 def _collateral(report: Report, found: Diagnostics) -> None:

@@ -256,21 +256,80 @@ def test_a_control_without_a_baseline_says_what_it_can() -> None:
     summary_table(report)
 
 
+GATE = PlanConcept(
+    name="topic", role="gate", status="resolved", readout="detector",
+    definition=Concept(about="Some questions.", pattern=r"Question 1\d\b", reads="prompt"),
+)  # fmt: skip
+
+
 def test_a_gate_decides_which_rollouts_count(trial: Trial) -> None:
     """A gated signal is judged on prompts that express its gate, and not at all when none does."""
-    gate = PlanConcept(
-        name="topic", role="gate", status="resolved", readout="detector",
-        definition=Concept(about="Some questions.", pattern=r"Question 1\d\b", reads="prompt"),
-    )  # fmt: skip
-    report = assess(gated(trial, gate))[0]
+    report = assess(gated(trial, GATE))[0]
     assert concept(report, "flattery").rollouts == 20
     assert concept(report, "flattery").when == "topic"
-    never = gate.model_copy(update={"definition": Concept(about="None.", words=("zebra",), reads="prompt")})
+    never = GATE.model_copy(update={"definition": Concept(about="None.", words=("zebra",), reads="prompt")})
     report, found = assess(gated(trial, never))
     assert concept(report, "flattery").verdict == "not measurable"
     assert ("T605", "suppress: flattery when topic") in [(d.code, d.primary.text) for d in found]
     render_html(report)
     render_markdown(report)
+
+
+def test_what_happens_outside_of_a_gate_is_told(trial: Trial) -> None:
+    """Levels and difference where the gate is shut are in every form of the report, and T610 where there is a difference."""
+    report, found = assess(gated(trial, GATE))
+    flattery = concept(report, "flattery")
+    assert flattery.outside is not None
+    assert flattery.outside.rollouts == 220
+    assert flattery.outside.difference is not None
+    shut = np.array([not 10 <= p < 20 for p in trial.prompt])
+    shown = {name: trial.answers[name].scored.present["flattery"][shut].mean() for name in POLICIES}
+    for name in POLICIES:
+        assert getattr(flattery.outside.levels, name).value == pytest.approx(shown[name])
+    made = flattery.outside.difference
+    assert made.value == pytest.approx(shown["tilted"] - shown["plain"])
+    assert [d.primary.text for d in found if d.code == "T610"] == ["suppress: flattery when topic"]
+    page, markdown, table = render_html(report), render_markdown(report), summary_table(report)
+    assert figures.shift_ends(made, "rate") in page
+    assert not parsed(page).open
+    for text in (markdown, table):
+        assert figures.shift(made, "rate") in text
+    rows = markdown.partition("## Outside of the gate")[2].partition("##")[0].strip().split("\n")
+    assert {row.count(" | ") for row in rows if row.startswith("| ")} == {7}
+    assert concept(report, "std.style.bold").outside is None
+
+
+def test_a_gate_that_holds_is_no_finding(trial: Trial) -> None:
+    """Where the tilted policy answers as the plain one outside of the gate, the difference is zero and there is no T610."""
+    shut = np.array([not 10 <= p < 20 for p in trial.prompt])
+    plain, tilted = (trial.answers[name].scored.present["flattery"] for name in ("plain", "tilted"))
+    scored = trial.answers["tilted"].scored
+    present = {**scored.present, "flattery": np.where(shut, plain, tilted)}
+    answers = {**trial.answers, "tilted": replace(trial.answers["tilted"], scored=replace(scored, present=present))}
+    report, found = assess(replace(gated(trial, GATE), answers=answers))
+    outside = concept(report, "flattery").outside
+    assert outside is not None
+    assert outside.difference == Interval(value=0.0, low=0.0, high=0.0)
+    assert "T610" not in [d.code for d in found]
+
+
+def test_another_signal_of_the_concept_answers_for_the_outside(trial: Trial) -> None:
+    """What a second signal asks for outside of the first one's gate is no leak of the first."""
+    behind = gated(trial, GATE)
+    other = next(r for r in trial.plan.forecast if r.name == "flattery")
+    both = behind.plan.model_copy(update={"forecast": (*behind.plan.forecast, other)})
+    assert "T610" not in [d.code for d in assess(replace(behind, plan=both))[1]]
+
+
+def test_without_a_baseline_the_outside_is_against_the_start() -> None:
+    """The shift is shown; that it is the plan's doing nobody knows, so it is no finding."""
+    report, found = assess(gated(fabricated_trial(baseline=False), GATE))
+    outside = concept(report, "flattery").outside
+    assert outside is not None
+    assert outside.difference is None
+    assert "T610" not in [d.code for d in found]
+    render_html(report)
+    assert figures.shift(outside.shift_tilted, "rate") in render_markdown(report)
 
 
 def test_a_concept_that_gated_signals_name_is_no_collateral(trial: Trial) -> None:

@@ -140,6 +140,23 @@ mechanisms (`with: reward`, `tokens`) put nothing into the prompt.
 """,
     ),
     Code(
+        "T610",
+        "felt outside of the gate",
+        Severity.WARNING,
+        """\
+A signal has a gate (`when:`), and the tilted policy differs measurably from the plain one where the gate is shut, too. The
+plan changes the gate's pairs alone, but a policy need not learn the condition with them: what it is taught in some contexts it
+says in others. No other signal asks for a change of the concept.
+
+Example: `amplify: cheer` when `nature`: cheers in 47% of the rollouts under plain training and in 55% under the tilted run where
+a prompt is about nature, in 46% and 51% where it is not, tilted minus plain +5.2 points (+1.4 to +9.0).
+
+What to do: look at the size of both changes. A policy learns a condition that the data shows: pairs outside of the gate whose
+rejected response has the concept hold it where it is, and a second signal can ask for that (`suppress:` the concept behind a
+gate on the other prompts). More steps help it to tell contexts apart. If a change everywhere is welcome, drop the gate.
+""",
+    ),
+    Code(
         "T651",
         "prompts can't be read",
         Severity.ERROR,

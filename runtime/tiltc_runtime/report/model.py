@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import Interval, Kind, Verb, gated
 
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 
 PolicyName = Literal["start", "plain", "control", "tilted"]
 Measure = Literal["rate", "score"]
@@ -89,6 +89,19 @@ class Beside(Frozen):
     share: Interval | None = None
 
 
+class Outside(Frozen):
+    """A gated signal's concept where the gate is shut: the plan leaves those pairs alone, the policy need not."""
+
+    #: rollouts of each policy whose prompt does not express the gate
+    rollouts: int
+    #: of the same measure as inside
+    levels: Levels
+    #: tilted minus start
+    shift_tilted: Interval
+    #: tilted minus plain
+    difference: Interval | None = None
+
+
 class ConceptOutcome(Frozen):
     """One signal or concept under the policies: levels, shifts, and the verdict where a signal names it."""
 
@@ -118,6 +131,8 @@ class ConceptOutcome(Frozen):
     recovery: Interval | None = None
     #: with `--control`, of signals that inoculate
     beside: Beside | None = None
+    #: of signals behind a gate, where the prompts have both
+    outside: Outside | None = None
     verdict: Verdict | None = None
     because: str = ""
 
@@ -267,7 +282,7 @@ class Finding(Frozen):
 class Report(Frozen):
     """`report.json`. No clock, host or path in it."""
 
-    report_version: Literal[4] = 4
+    report_version: Literal[5] = 5
     plan: PlanFacts
     settings: Settings
     policies: tuple[PolicyFacts, ...]
