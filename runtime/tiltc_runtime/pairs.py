@@ -63,7 +63,8 @@ def read_rows(ref: str | HubRef | FileRef, folder: Path | None = None) -> RawRow
     elif (path := local_path(ref, folder)) is not None:
         raw = RawRows(_from_file(path), path.name, sha256_file(path))
     else:
-        raw = RawRows(_from_file(_asset(str(ref))), str(ref))
+        name = ref if isinstance(ref, str) else ref.file
+        raw = RawRows(_from_file(_asset(name)), name)
     limit = None if isinstance(ref, str) else ref.rows
     if not raw.rows:
         refuse("T518", f"{raw.name} has no rows")

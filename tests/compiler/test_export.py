@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,18 @@ def test_a_plan_for_the_first_rows_exports_those(tmp_path: Path) -> None:
     written, _ = read_data(tmp_path / "out.jsonl")
     assert written is not None
     assert len(written) == 4
+
+
+def test_a_part_of_what_is_built_in_is_found(tmp_path: Path) -> None:
+    """A plan for the first rows of a data set that ships with tiltc needs no `--data`."""
+    pytest.importorskip("tiltc_runtime")
+    read, _ = read_data(Path(str(files("tiltc_runtime") / "builtin" / "planted.parquet")))
+    assert read is not None
+    plan = plan_for(read[:4], FileRef(file="builtin:planted", rows=4), tmp_path)
+    assert tiltc("export", plan, "-o", tmp_path / "out.jsonl")[0] == 0
+    written, _ = read_data(tmp_path / "out.jsonl")
+    assert written is not None
+    assert [row["prompt"] for row in written] == [row["prompt"] for row in read[:4]]
 
 
 def test_a_column_of_the_data_is_never_overwritten(plan: Path, tmp_path: Path) -> None:

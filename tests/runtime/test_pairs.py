@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.runtime.tiny import tiny_pairs, tiny_tokenizer
+from tiltc.evidence import evidence_request
 from tiltc.pairs import Pair, normalise
-from tiltc.spec import FileRef
+from tiltc.spec import FileRef, Spec, Suppress
 from tiltc_runtime.pairs import load_pairs
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.tokens import encode_pair, encode_response, row_status
@@ -136,6 +137,19 @@ def test_local_files(tmp_path: Path) -> None:
     assert len({pin.digest for pin in pins}) == 1
     assert [pin.name for pin in pins] == ["a.jsonl", "a.json", "a.parquet"]
     assert load_pairs(FileRef(file="a.jsonl", rows=2), tmp_path).pin.rows == 2
+
+
+def test_a_part_of_what_is_built_in() -> None:
+    """`{file: builtin:NAME, rows: N}` are the first rows of the data set that ships with tiltc, under its own name."""
+    part, whole = load_pairs(FileRef(file="builtin:planted", rows=3)), load_pairs("builtin:planted")
+    assert (part.pin.name, part.pin.rows) == ("builtin:planted", 3)
+    assert part.pairs == whole.pairs[:3]
+    signals = (Suppress(suppress="std.style.bold"),)
+    asked = evidence_request(Spec(tiltc=1, name="part", data=FileRef(file="builtin:planted", rows=3), signals=signals))
+    assert (asked["data"], asked["rows"]) == ("builtin:planted", 3)
+    with pytest.raises(Refused) as refused:
+        load_pairs(FileRef(file="builtin:plnted", rows=3))
+    assert [(d.code, d.primary.text) for d in refused.value.diagnostics] == [("T514", "there is no builtin:plnted")]
 
 
 @pytest.mark.parametrize(

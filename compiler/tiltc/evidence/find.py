@@ -107,7 +107,7 @@ def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
         case SaeRef():
             return f"release:{ref.release}/{ref.id}"
         case FileRef():
-            return f"local:{Path(ref.file).name}"
+            return _named(ref.file)
         case str():
             return ref if ref.startswith("builtin:") else f"local:{Path(ref).name}"
 
