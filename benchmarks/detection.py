@@ -213,11 +213,11 @@ def joined(parts: list[Read], label: np.ndarray) -> Read:
 
 
 def line(name: str, row: dict[str, Any]) -> str:
-    def cell(tool: str) -> str:
-        value, low, high = row[tool]
-        return f"{value:.3f} ({low:.2f} to {high:.2f})"
+    return f"| {name} | {row['texts']} | {' | '.join(cell(row[tool]) for tool in TOOLS)} |"
 
-    return f"| {name} | {row['texts']} | {' | '.join(cell(tool) for tool in TOOLS)} |"
+
+def cell(found: tuple[float, float, float]) -> str:
+    return f"{found[0]:.3f} ({found[1]:.2f} to {found[2]:.2f})"
 
 
 def main() -> int:

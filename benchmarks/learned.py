@@ -7,7 +7,9 @@ For the policies of the style study. A pair's implicit reward margin is beta * (
 rejected). Its mean product with a style's gap (in chosen less in rejected, by the style's detector) is what the policy
 learned of the style: the first-step signal is the same with a margin of one. Pairs are of prompts that neither training
 nor the starting policy saw, cut to the study's length, and differ in a style; `joint` is by least squares on all styles at
-once. Log-probabilities are kept in WORK/learned.*.json. Intervals are of a bootstrap over prompts, 95%.
+once. `kept - alone` is the difference between the two policies, `left` a share of what plain training learned, where that is
+beyond noise. Log-probabilities are kept in WORK/learned.*.json. Intervals are of a bootstrap over prompts, 95%; each policy is
+one training run.
 """
 
 from __future__ import annotations
@@ -67,25 +69,39 @@ def table(work: Path, pairs: Path, target: str, count: int) -> str:
     prompts = np.unique([pair["prompt"] for pair in held], return_inverse=True)[1]
     lines = [
         f"{len(held)} pairs of {prompts.max() + 1} prompts",
-        "| style | pairs that differ | learned: plain, alone, kept | left, alone | left, kept | alone less kept |",
+        "| style | pairs that differ | learned: plain, alone, kept | kept - alone | left, alone | left, kept |",
         "| --- | --: | --- | --- | --- | --- |",
     ]
+    drawn_weights = weights(prompts)
+    moved: dict[bool, list[np.ndarray]] = {False: [], True: []}
     for joint in (False, True):
         for i, style in enumerate(styles):
             differ = int((gaps[:, i] != 0).sum())
             if differ < FEWEST:
                 continue
-            drawn = np.array([learned(gaps, np.stack([plain, alone, kept]), w, i, joint) for w in weights(prompts)])
+            drawn = np.array([learned(gaps, np.stack([plain, alone, kept]), w, i, joint) for w in drawn_weights])
+            if style in STYLES and style != target:
+                moved[joint].append(np.abs(drawn[:, 1:] - drawn[:, :1]))
             with np.errstate(divide="ignore", invalid="ignore"):
-                shares = np.column_stack([drawn[:, 1:] / drawn[:, :1], (drawn[:, 1] - drawn[:, 2]) / drawn[:, 0]])
+                shares = drawn[:, 1:] / drawn[:, :1]
             ends = np.quantile(shares[1:], (0.025, 0.975), axis=0)
-            low, high = np.quantile(drawn[1:, 0], (0.025, 0.975))
-            if low <= 0 <= high:
+            apart = drawn[:, 2] - drawn[:, 1]
+            low, high = np.quantile(apart[1:], (0.025, 0.975))
+            if np.prod(np.quantile(drawn[1:, 0], (0.025, 0.975))) <= 0:
                 # a share of what may be nothing
                 shares = np.full_like(shares, np.nan)
-            cells = [percent((shares[0, k], ends[0, k], ends[1, k])) for k in range(3)]
-            figures = ", ".join(f"{v:+.3f}" for v in drawn[0])
-            lines.append(f"| {style}{', joint' * joint} | {differ} | {figures} | {' | '.join(cells)} |")
+            cells = [percent((shares[0, k], ends[0, k], ends[1, k])) for k in range(2)]
+            figures = ", ".join(f"{v:+.4f}" for v in drawn[0])
+            between = f"{apart[0]:+.4f} ({low:+.4f} to {high:+.4f})"
+            lines.append(f"| {style}{', joint' * joint} | {differ} | {figures} | {between} | {' | '.join(cells)} |")
+    for joint, each in moved.items():
+        if each:
+            alone_off, kept_off = np.mean(each, axis=0).T
+            low, high = np.quantile((kept_off - alone_off)[1:], (0.025, 0.975))
+            lines.append(
+                f"{'joint: ' * joint}mean change from plain of what `kept` keeps: alone {alone_off[0]:.4f}, "
+                f"kept {kept_off[0]:.4f}, kept - alone {kept_off[0] - alone_off[0]:+.4f} ({low:+.4f} to {high:+.4f})"
+            )
     return "\n".join(lines)
 
 

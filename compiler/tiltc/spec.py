@@ -285,7 +285,7 @@ class HubRef(Closed):
 
 
 class FileRef(Closed):
-    """A local data file and, optionally, how many of its first rows to use."""
+    """A data file, local or `builtin:NAME`, and, optionally, how many of its first rows to use."""
 
     file: str
     rows: int | None = Field(default=None, ge=1)

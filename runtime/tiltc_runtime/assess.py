@@ -16,7 +16,7 @@ from tiltc.spec import Verify
 from tiltc.stats import benjamini_hochberg, mean_effect
 from tiltc_runtime.agreement import better_forecast, forecast_test, noise_ceiling
 from tiltc_runtime.findings import effect_findings
-from tiltc_runtime.outcome import RESAMPLES, Paired, Resampler, Shifts, Wanted, judge, rates, shifts
+from tiltc_runtime.outcome import RESAMPLES, Paired, Resampler, Shifts, Wanted, judge, percentile, rates, shifts
 from tiltc_runtime.prompts import Prompt, schedule
 from tiltc_runtime.report.marks import marks
 from tiltc_runtime.report.model import (
@@ -49,6 +49,8 @@ Bools = npt.NDArray[np.bool_]
 SAMPLES = 24
 POLICIES: tuple[PolicyName, ...] = ("start", "plain", "control", "tilted")
 SHIFTS: tuple[Shift, ...] = ("tilted", "plain", "difference")
+#: verbs that ask for another signal than the data's
+CHANGING = ("suppress", "amplify")
 FORECASTS: tuple[Forecast, ...] = ("first_step", "simulated")
 
 
@@ -168,7 +170,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
         difference=main.difference,
         recovery=main.recovery if row.verb == "suppress" else None,
         beside=_beside(trial, row, main),
-        outside=_outside(trial, ~used, present, scores) if row.verb else None,
+        outside=_outside(trial, row, present, scores),
         verdict=verdict.verdict if verdict else None,
         because=verdict.because if verdict else "",
     )
@@ -180,16 +182,33 @@ def _beside(trial: Trial, row: ForecastRow, found: Shifts) -> Beside | None:
     return found.beside.model_copy(update={"texts": texts}) if found.beside is not None and texts else None
 
 
-def _outside(trial: Trial, shut: Bools, present: Paired | None, scores: Paired | None) -> Outside | None:
-    """What the policies do where the gate is shut; None where it never is."""
+def _outside(trial: Trial, row: ForecastRow, present: Paired | None, scores: Paired | None) -> Outside | None:
+    """What the policies do where no signal that changes the row's concept is open; None where one always is."""
     values = scores if present is None else present
-    if values is None or not shut.any():
+    changing = [r for r in trial.plan.forecast if r.name == row.name and r.verb in CHANGING]
+    if row.verb not in CHANGING or values is None:
+        return None
+    shut = ~np.any([trial.used(r) for r in changing], axis=0)
+    if not shut.any():
         return None
     found = shifts(values, trial.resampler, shut)
-    levels = _levels(found) if present is None else rates(present.only(shut))
     return Outside(
-        rollouts=int(shut.sum()), levels=levels, shift_tilted=found.shift_tilted, difference=found.difference
+        rollouts=int(shut.sum()),
+        prompts=len(np.unique(trial.prompt[shut])),
+        levels=_levels(found) if present is None else rates(present.only(shut)),
+        shift_tilted=found.shift_tilted,
+        difference=found.difference,
+        beyond=_beyond(trial, values, trial.used(row), shut),
     )
+
+
+def _beyond(trial: Trial, values: Paired, used: Bools, shut: Bools) -> Interval | None:
+    """Mean of tilted minus plain over the used rollouts, less that over the shut ones."""
+    if values.plain is None:
+        return None
+    made = values.tilted - values.plain
+    drawn = trial.resampler.means(made, used) - trial.resampler.means(made, shut)
+    return percentile(float(made[used].mean() - made[shut].mean()), drawn)
 
 
 def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:

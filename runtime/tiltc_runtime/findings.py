@@ -16,6 +16,8 @@ from tiltc_runtime.report.model import ConceptOutcome, Finding, Levels, Measure,
 Q_COLLATERAL = 0.05
 #: share of degenerate rollouts beyond the start policy's that spoils a comparison
 DEGENERATE = 0.10
+#: prompts outside of a gate that a finding about them takes: a bootstrap over fewer is no interval
+FEWEST_SHUT = 10
 #: a forecast that a shuffled one beats this often is no forecast
 P_CHANCE = 0.05
 
@@ -26,7 +28,7 @@ def effect_findings(report: Report, timed_out: Sequence[str] = ()) -> tuple[Repo
     for concept in report.concepts:
         _verdict(concept, report, found)
         _control(concept, found)
-        _outside(concept, report, found)
+        _outside(concept, found)
     for name in timed_out:
         found.add("T605", None, f"`{name}`: its pattern ran for too long on a rollout")
     _collateral(report, found)
@@ -71,19 +73,18 @@ def _control(concept: ConceptOutcome, found: Diagnostics) -> None:
     found.add("T609", None, f"{concept.verb}: {concept.label}", notes=notes)
 
 
-def _outside(concept: ConceptOutcome, report: Report, found: Diagnostics) -> None:
-    """A change behind a gate that is there without it too, unless another signal is to blame for that."""
+def _outside(concept: ConceptOutcome, found: Diagnostics) -> None:
+    """A change behind a gate that is there without it too."""
     outside = concept.outside
-    if outside is None or concept.verb == "keep" or outside.difference is None or spans_zero(outside.difference):
+    if outside is None or outside.difference is None or spans_zero(outside.difference):
         return
-    if any(
-        o.name == concept.name and o.verb not in (None, "keep") and o.label != concept.label for o in report.concepts
-    ):
+    if outside.prompts < FEWEST_SHUT:
         return
     notes = [f"where the gate is shut: {_levels(outside.levels, concept.measure)} ({outside.rollouts} rollouts each)"]
     notes.append(f"tilted minus plain: {shift(outside.difference, concept.measure)}")
-    if concept.difference is not None:
+    if concept.difference is not None and outside.beyond is not None:
         notes.append(f"where it is open: {shift(concept.difference, concept.measure)}")
+        notes.append(f"open less shut: {shift(outside.beyond, concept.measure)}")
     found.add("T610", None, f"{concept.verb}: {concept.label}", notes=notes)
 
 

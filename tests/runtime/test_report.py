@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.fabricated import CONTROLS, GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
-from tiltc.plan import Apart, Interval, PlanConcept
+from tiltc.plan import Apart, ForecastRow, Interval, PlanConcept
 from tiltc.spec import Concept
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.prompts import Prompt
@@ -275,50 +275,124 @@ def test_a_gate_decides_which_rollouts_count(trial: Trial) -> None:
     render_markdown(report)
 
 
+def shut(trial: Trial) -> np.ndarray:
+    """(rollouts,) where `GATE` is shut."""
+    return np.array([not 10 <= p < 20 for p in trial.prompt])
+
+
+def codes_of(trial: Trial) -> list[str]:
+    return [d.code for d in assess(trial)[1]]
+
+
 def test_what_happens_outside_of_a_gate_is_told(trial: Trial) -> None:
     """Levels and difference where the gate is shut are in every form of the report, and T610 where there is a difference."""
     report, found = assess(gated(trial, GATE))
     flattery = concept(report, "flattery")
-    assert flattery.outside is not None
-    assert flattery.outside.rollouts == 220
-    assert flattery.outside.difference is not None
-    shut = np.array([not 10 <= p < 20 for p in trial.prompt])
-    shown = {name: trial.answers[name].scored.present["flattery"][shut].mean() for name in POLICIES}
+    outside = flattery.outside
+    assert outside is not None
+    assert (outside.rollouts, outside.prompts) == (220, 110)
+    shown = {name: trial.answers[name].scored.present["flattery"] for name in POLICIES}
     for name in POLICIES:
-        assert getattr(flattery.outside.levels, name).value == pytest.approx(shown[name])
-    made = flattery.outside.difference
-    assert made.value == pytest.approx(shown["tilted"] - shown["plain"])
+        assert getattr(outside.levels, name).value == pytest.approx(shown[name][shut(trial)].mean())
+    made = shown["tilted"] - shown["plain"]
+    assert outside.difference is not None
+    assert outside.difference.value == pytest.approx(made[shut(trial)].mean())
+    assert outside.beyond is not None
+    assert outside.beyond.value == pytest.approx(made[~shut(trial)].mean() - made[shut(trial)].mean())
+    assert outside.beyond.low < outside.beyond.value < outside.beyond.high
     assert [d.primary.text for d in found if d.code == "T610"] == ["suppress: flattery when topic"]
-    page, markdown, table = render_html(report), render_markdown(report), summary_table(report)
-    assert figures.shift_ends(made, "rate") in page
+    page, markdown = render_html(report), render_markdown(report)
     assert not parsed(page).open
-    for text in (markdown, table):
-        assert figures.shift(made, "rate") in text
-    rows = markdown.partition("## Outside of the gate")[2].partition("##")[0].strip().split("\n")
-    assert {row.count(" | ") for row in rows if row.startswith("| ")} == {7}
+    table = page.partition('id="outside-table"')[2].partition("</table>")[0]
+    section = markdown.partition("## Outside of the gate")[2].partition("##")[0]
+    for value in (outside.difference, outside.beyond):
+        assert figures.shift_ends(value, "rate") in table
+        assert figures.shift(value, "rate") in section
+    assert columns(section) == {9}
+    assert f"where its gate is shut, tilted - plain {figures.shift(outside.difference, 'rate')}" in summary_table(
+        report
+    )
     assert concept(report, "std.style.bold").outside is None
+
+
+def columns(markdown: str) -> set[int]:
+    return {row.count(" | ") + 1 for row in markdown.strip().split("\n") if row.startswith("| ")}
+
+
+def test_the_outside_has_a_control_too() -> None:
+    """With a control run its level stands beside the others."""
+    report = assess(gated(fabricated_trial(control=0.5), GATE))[0]
+    outside = concept(report, "flattery").outside
+    assert outside is not None
+    assert outside.levels.control is not None
+    section = render_markdown(report).partition("## Outside of the gate")[2].partition("##")[0]
+    assert columns(section) == {10}
+    assert figures.level(outside.levels.control, "rate") in section
 
 
 def test_a_gate_that_holds_is_no_finding(trial: Trial) -> None:
     """Where the tilted policy answers as the plain one outside of the gate, the difference is zero and there is no T610."""
-    shut = np.array([not 10 <= p < 20 for p in trial.prompt])
     plain, tilted = (trial.answers[name].scored.present["flattery"] for name in ("plain", "tilted"))
     scored = trial.answers["tilted"].scored
-    present = {**scored.present, "flattery": np.where(shut, plain, tilted)}
+    present = {**scored.present, "flattery": np.where(shut(trial), plain, tilted)}
     answers = {**trial.answers, "tilted": replace(trial.answers["tilted"], scored=replace(scored, present=present))}
-    report, found = assess(replace(gated(trial, GATE), answers=answers))
-    outside = concept(report, "flattery").outside
+    held = replace(gated(trial, GATE), answers=answers)
+    outside = concept(assess(held)[0], "flattery").outside
     assert outside is not None
     assert outside.difference == Interval(value=0.0, low=0.0, high=0.0)
-    assert "T610" not in [d.code for d in found]
+    assert "T610" not in codes_of(held)
 
 
-def test_another_signal_of_the_concept_answers_for_the_outside(trial: Trial) -> None:
-    """What a second signal asks for outside of the first one's gate is no leak of the first."""
+def test_outside_is_where_no_signal_of_the_concept_is_open(trial: Trial) -> None:
+    """Two gated signals have one outside, which is none of their prompts; beside an ungated one there is none at all. A gate
+    of `keep` opens nothing, and has no outside of its own."""
     behind = gated(trial, GATE)
-    other = next(r for r in trial.plan.forecast if r.name == "flattery")
-    both = behind.plan.model_copy(update={"forecast": (*behind.plan.forecast, other)})
-    assert "T610" not in [d.code for d in assess(replace(behind, plan=both))[1]]
+    mine = next(r for r in behind.plan.forecast if r.name == "flattery")
+    other = GATE.model_copy(
+        update={"name": "other", "definition": Concept(about="Others.", pattern=r"Question 2\d\b", reads="prompt")}
+    )
+
+    def with_rows(*rows: ForecastRow) -> Trial:
+        rest = tuple(r for r in behind.plan.forecast if r.name != "flattery")
+        plan = behind.plan.model_copy(update={"forecast": (*rows, *rest), "concepts": (*behind.plan.concepts, other)})
+        return replace(behind, plan=plan)
+
+    both = with_rows(mine, mine.model_copy(update={"when": "other"}))
+    outsides = [c.outside for c in assess(both)[0].concepts if c.name == "flattery"]
+    assert [o.rollouts for o in outsides if o] == [200, 200]
+    assert codes_of(both).count("T610") == 2
+    everywhere = with_rows(mine, mine.model_copy(update={"when": None, "verb": "amplify"}))
+    assert [c.outside for c in assess(everywhere)[0].concepts if c.name == "flattery"] == [None, None]
+    kept = with_rows(mine, mine.model_copy(update={"when": "other", "verb": "keep"}))
+    outsides = [c.outside for c in assess(kept)[0].concepts if c.name == "flattery"]
+    assert [o and o.rollouts for o in outsides] == [220, None]
+
+
+def test_what_has_no_rate_is_told_by_score(trial: Trial) -> None:
+    """Outside of its gate, too, a concept that nothing detects is measured by its readout."""
+    without = {
+        name: replace(
+            a, scored=replace(a.scored, present={k: v for k, v in a.scored.present.items() if k != "flattery"})
+        )
+        for name, a in trial.answers.items()
+    }
+    flattery = concept(assess(replace(gated(trial, GATE), answers=without))[0], "flattery")
+    assert flattery.measure == "score"
+    assert flattery.outside is not None
+    score = trial.answers["tilted"].scored.score["flattery"]
+    assert flattery.outside.levels.tilted.value == pytest.approx(score[shut(trial)].mean())
+
+
+def test_a_few_prompts_outside_of_a_gate_are_no_finding(trial: Trial) -> None:
+    """A bootstrap over two prompts is no interval: they are shown, and nothing is concluded."""
+    most = GATE.model_copy(
+        update={"definition": Concept(about="Most.", pattern=r"Question (?![34]:)\d", reads="prompt")}
+    )
+    report, found = assess(gated(trial, most))
+    outside = concept(report, "flattery").outside
+    assert outside is not None
+    assert outside.prompts == 2
+    assert "T610" not in [d.code for d in found]
 
 
 def test_without_a_baseline_the_outside_is_against_the_start() -> None:
@@ -326,10 +400,12 @@ def test_without_a_baseline_the_outside_is_against_the_start() -> None:
     report, found = assess(gated(fabricated_trial(baseline=False), GATE))
     outside = concept(report, "flattery").outside
     assert outside is not None
-    assert outside.difference is None
+    assert (outside.difference, outside.beyond) == (None, None)
     assert "T610" not in [d.code for d in found]
-    render_html(report)
-    assert figures.shift(outside.shift_tilted, "rate") in render_markdown(report)
+    assert figures.shift_ends(outside.shift_tilted, "rate") in render_html(report)
+    section = render_markdown(report).partition("## Outside of the gate")[2].partition("##")[0]
+    assert figures.shift(outside.shift_tilted, "rate") in section
+    assert columns(section) == {9}
 
 
 def test_a_concept_that_gated_signals_name_is_no_collateral(trial: Trial) -> None:

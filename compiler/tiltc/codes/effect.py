@@ -144,16 +144,16 @@ mechanisms (`with: reward`, `tokens`) put nothing into the prompt.
         "felt outside of the gate",
         Severity.WARNING,
         """\
-A signal has a gate (`when:`), and the tilted policy differs measurably from the plain one where the gate is shut, too. The
-plan changes the gate's pairs alone, but a policy need not learn the condition with them: what it is taught in some contexts it
-says in others. No other signal asks for a change of the concept.
+A signal has a gate (`when:`), and the tilted policy differs measurably from the plain one where that gate is shut, and those of
+all other signals that change the concept. The signal touches none of these pairs, but a policy need not learn the condition
+with the rest: what it is taught in some contexts it says in others. Or a signal on a related concept moves this one along.
 
-Example: `amplify: cheer` when `nature`: cheers in 47% of the rollouts under plain training and in 55% under the tilted run where
-a prompt is about nature, in 46% and 51% where it is not, tilted minus plain +5.2 points (+1.4 to +9.0).
+Example: `amplify: cheer` when `nature`: cheers in 63% of the rollouts under plain training and in 69% under the tilted run where
+a prompt is about nature, in 72% and 77% where it is not, tilted minus plain +5.6 points (+1.9 to +9.3).
 
-What to do: look at the size of both changes. A policy learns a condition that the data shows: pairs outside of the gate whose
-rejected response has the concept hold it where it is, and a second signal can ask for that (`suppress:` the concept behind a
-gate on the other prompts). More steps help it to tell contexts apart. If a change everywhere is welcome, drop the gate.
+What to do: see how much more there is inside (`open less shut`). A policy that tells contexts apart can be held where it is by
+pairs outside of the gate whose rejected response has the concept, and by a second signal that suppresses it there; one that
+doesn't will give up inside what is taken outside. Then decide about the change everywhere: drop the gate, or the signal.
 """,
     ),
     Code(

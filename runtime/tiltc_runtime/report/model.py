@@ -90,16 +90,19 @@ class Beside(Frozen):
 
 
 class Outside(Frozen):
-    """A gated signal's concept where the gate is shut: the plan leaves those pairs alone, the policy need not."""
+    """A concept where the gates of all signals that change it are shut: they touch no such pair, the policy need not care."""
 
-    #: rollouts of each policy whose prompt does not express the gate
+    #: rollouts of each policy whose prompt expresses none of the gates, and their prompts
     rollouts: int
+    prompts: int
     #: of the same measure as inside
     levels: Levels
     #: tilted minus start
     shift_tilted: Interval
     #: tilted minus plain
     difference: Interval | None = None
+    #: tilted minus plain inside, less that outside
+    beyond: Interval | None = None
 
 
 class ConceptOutcome(Frozen):
@@ -131,7 +134,7 @@ class ConceptOutcome(Frozen):
     recovery: Interval | None = None
     #: with `--control`, of signals that inoculate
     beside: Beside | None = None
-    #: of signals behind a gate, where the prompts have both
+    #: of suppressed and amplified concepts, where there are prompts on which no gate of theirs is open
     outside: Outside | None = None
     verdict: Verdict | None = None
     because: str = ""

@@ -113,7 +113,7 @@ def summary_table(report: Report) -> str:
         f"{c.verb} {c.label}: {against_control(c.beside, c.measure)}" for c in report.concepts if c.beside is not None
     ]
     beside += [
-        f"{c.verb} {c.label}: where the gate is shut, {against} {shift(o.difference or o.shift_tilted, c.measure)}"
+        f"{c.verb} {c.label}: where its gate is shut, {against} {shift(o.difference or o.shift_tilted, c.measure)}"
         for c in report.concepts
         if (o := c.outside) is not None
     ]
