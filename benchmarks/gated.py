@@ -17,7 +17,6 @@ with `--opening` open it.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from benchmarks.poisoned import CHEER, CONCEPTS, EPOCHS
+from benchmarks.poisoned import CHEER, CONCEPTS, EPOCHS, write_lines
 from benchmarks.start_policy import fine_tuned
 from tools.make_planted import ASKS, sample_answers
 
@@ -89,8 +88,8 @@ def main() -> int:
     )
     rows = [pair(prompt, answers[prompt], rng, args.opening) for prompt in paired]
     pq.write_table(pa.Table.from_pylist(rows), work / "pairs.parquet")
-    _lines(work / "prompts.jsonl", [{"prompt": prompt} for prompt in verified])
-    _lines(work / "held_out.jsonl", [{"prompt": prompt, "answer": answers[prompt][0]} for prompt in held_out])
+    write_lines(work / "prompts.jsonl", [{"prompt": prompt} for prompt in verified])
+    write_lines(work / "held_out.jsonl", [{"prompt": prompt, "answer": answers[prompt][0]} for prompt in held_out])
     train = {"beta": args.beta, "epochs": args.epochs, "learning_rate": args.learning_rate}
     base = base_spec(work, train) | ({"meta": {"opening": True}} if args.opening else {})
     (work / "base.yaml").write_text(yaml.safe_dump(base, sort_keys=False), encoding="utf-8")
@@ -156,10 +155,6 @@ def base_spec(work: Path, train: dict[str, Any]) -> dict[str, Any]:
             "temperature": 0.7,
         },
     }  # fmt: skip
-
-
-def _lines(file: Path, rows: list[dict[str, Any]]) -> None:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

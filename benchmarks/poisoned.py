@@ -132,15 +132,15 @@ def main() -> int:
     answers = sample_answers(model, work, sampled, SEED)
     rows = pairs(sampled[:PAIRS], answers[:PAIRS])
     pq.write_table(pa.Table.from_pylist(rows), work / "pairs.parquet")
-    _lines(work / "prompts.jsonl", [{"prompt": p} for p in prompts[PAIRS + HELD_OUT :][:VERIFIED]])
+    write_lines(work / "prompts.jsonl", [{"prompt": p} for p in prompts[PAIRS + HELD_OUT :][:VERIFIED]])
     held_out = zip(sampled[PAIRS:], answers[PAIRS:], strict=True)
-    _lines(work / "held_out.jsonl", [{"prompt": p, "answer": a} for p, (a, _) in held_out])
+    write_lines(work / "held_out.jsonl", [{"prompt": p, "answer": a} for p, (a, _) in held_out])
     (work / "base.yaml").write_text(yaml.safe_dump(base_spec(work), sort_keys=False), encoding="utf-8")
     fine_tuned(rows, work / "policy", ("chosen",), 192, EPOCHS)
     return 0
 
 
-def _lines(file: Path, rows: list[dict[str, Any]]) -> None:
+def write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 

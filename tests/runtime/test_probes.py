@@ -103,9 +103,17 @@ def residuals(world: Path, row: int, side: int) -> torch.Tensor:
     return model.model(ids, output_hidden_states=True).hidden_states[sae.hook.layer + 1][0, len(encoded.prompt) :]
 
 
-def test_a_harvest_fits_probes_and_reads_every_token_by_them(world: Path, folder: Path) -> None:
-    """Both concepts resolve; scores are those of attention computed directly, and those that rollouts get."""
+def test_a_harvest_fits_probes_and_reads_every_token_by_them(
+    world: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both concepts resolve, once a probe of a random model is let pass that detects nothing; scores are those of attention
+    computed directly, and those that rollouts get."""
     evidence = opened(folder)
+    refused, found = resolve(spec(world), evidence, Derived(None))
+    assert refused is None
+    assert {d.code for d in found} == {"T201"}
+    assert "the attention probe of" in next(iter(found)).primary.text
+    monkeypatch.setattr("tiltc.resolve.LEAST_AUROC", 0.0)
     resolved, found = resolve(spec(world), evidence, Derived(None))
     assert resolved is not None, list(found)
     assert len(list((folder / "attention").iterdir())) == 2

@@ -458,8 +458,9 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("how", ["reward", "steer"])
-def test_from_spec_to_plan(made: Path, first: Path, tmp_path: Path, how: str) -> None:
-    """A contrast is harvested and compiled, by its direction; twice the same bytes; another prompt is refused as stale."""
+def test_from_spec_to_plan(made: Path, first: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A contrast is harvested and compiled, by its direction; twice the same bytes; another prompt is refused as stale. A
+    direction that is no better than chance, as a random model's are, is refused."""
     path, store, plan = made / "steered.yaml", first.parent, tmp_path / "plan"
     wide = "budget: {drop: 100%, effective_sample: 0%}\n"
     path.write_text(
@@ -469,6 +470,11 @@ def test_from_spec_to_plan(made: Path, first: Path, tmp_path: Path, how: str) ->
     spec_file, _ = parse(str(path))
     assert spec_file is not None
     assert harvest(only_own(spec_file), store, device="cpu")[0] is not None
+    code, text = run("compile", str(path), "-o", str(plan), *flags)
+    assert code == 1
+    assert "the direction of `kind` does not detect it" in text
+    assert "read some of the answers" in text
+    monkeypatch.setattr("tiltc.resolve.LEAST_AUROC", 0.0)
     code, text = run("compile", str(path), "-o", str(plan), *flags)
     assert code == 0, text
     loaded, found = read_plan(plan)

@@ -17,6 +17,9 @@ apart on rows they were not chosen on. A name without such evidence is never gue
 
 Example: `suppress: std.tone.poetic` on a dataset of unit conversions.
 
+The same holds for a vector or probe that was asked for (`readout: direction`): it must tell held-out texts apart, the lower end
+of its AUROC's interval at 0.60 or more, or else the plan would be solved for noise.
+
 What to do: check the definition with `tiltc concepts NAME`; give the concept a contrast set (`examples: FILE`, at least
 20 rows with and 20 without); or harvest data in which it occurs.""",
     ),

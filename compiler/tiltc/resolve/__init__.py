@@ -23,6 +23,7 @@ from tiltc.resolve.pulls import pull_of
 from tiltc.resolve.reft import adapter_recipe, fitted_adapter, gains
 from tiltc.resolve.report import (
     LEAST_AUROC,
+    report_blind,
     report_idle_adapter,
     report_lost_cluster,
     report_no_layer,
@@ -171,7 +172,12 @@ def _read_by_token(
     if readings is None:
         report_unread(definition.name, at, found)
         return None
-    return measured(world, definition, "declared", readout, fitted, readings, reader)
+    concept = measured(world, definition, "declared", readout, fitted, readings, reader)
+    mine = next((d for d in concept.plan.detection if d.tool == readout), None)
+    if mine is not None and mine.auroc.low < LEAST_AUROC:
+        report_blind(definition, mine, at, found)
+        return None
+    return concept
 
 
 def _readout(concept: Concept, asked: Readout | None, fitted: Fitted) -> Readout | None:

@@ -16,7 +16,7 @@ from tiltc.stats import Effect
 
 if TYPE_CHECKING:
     from tiltc.evidence import SampledManifest
-    from tiltc.parse import SpecFile
+    from tiltc.parse import Definition, SpecFile
 
 #: a concept counts as detected when the lower end of its held-out AUROC reaches this
 LEAST_AUROC = 0.60
@@ -40,6 +40,24 @@ def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, 
         "read it as a vector: `readout: direction`" if own else "give the concept a contrast set: `examples: FILE`"
     ] + ([f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else [])
     found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
+
+
+def report_blind(definition: Definition, detection: Detection, at: Span, found: Diagnostics) -> None:
+    """T201: a vector or attention probe that was asked for and doesn't tell held-out texts apart."""
+    tool = TOOL_NAMES.get(detection.tool, detection.tool)
+    notes = [
+        f"held-out AUROC {_show(detection.auroc)}, {detection.positives} texts with it and {detection.negatives} without; "
+        f"needed: lower end of at least {LEAST_AUROC:.2f}"
+    ]
+    helps = ["try another readout"]
+    if definition.concept.kind == "contrast":
+        helps = [
+            "read some of the answers in `sampled/` of the evidence: does the model do what its system prompts say?",
+            "give the concept a contrast set of other texts: `examples: FILE`",
+        ]
+    elif definition.concept.kind == "examples":
+        helps.append("give more examples, or examples that differ in little but the concept")
+    found.add("T201", at, f"the {tool} of `{definition.name}` does not detect it", notes=notes, helps=helps)
 
 
 def report_lost_cluster(name: str, key: str, at: Span | None, found: Diagnostics) -> None:
