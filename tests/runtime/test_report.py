@@ -383,16 +383,25 @@ def test_what_has_no_rate_is_told_by_score(trial: Trial) -> None:
     assert flattery.outside.levels.tilted.value == pytest.approx(score[shut(trial)].mean())
 
 
-def test_a_few_prompts_outside_of_a_gate_are_no_finding(trial: Trial) -> None:
-    """A bootstrap over two prompts is no interval: they are shown, and nothing is concluded."""
+@pytest.mark.parametrize(("numbers", "told"), [("34", False), (r"\d", True)])
+def test_a_few_prompts_outside_of_a_gate_are_no_finding(trial: Trial, numbers: str, told: bool) -> None:
+    """A bootstrap over two prompts is no interval, however clear their difference: they are shown, and nothing is concluded.
+    Ten are enough."""
     most = GATE.model_copy(
-        update={"definition": Concept(about="Most.", pattern=r"Question (?![34]:)\d", reads="prompt")}
+        update={"definition": Concept(about="Most.", pattern=rf"Question (?![{numbers}]:)\d", reads="prompt")}
     )
-    report, found = assess(gated(trial, most))
+    few = np.isin(trial.prompt, (3, 4) if numbers == "34" else range(10))
+    answers = dict(trial.answers)
+    for name, value in (("plain", 1.0), ("tilted", 0.0)):
+        scored = answers[name].scored
+        present = {**scored.present, "flattery": np.where(few, value, scored.present["flattery"])}
+        answers[name] = replace(answers[name], scored=replace(scored, present=present))
+    report, found = assess(replace(gated(trial, most), answers=answers))
     outside = concept(report, "flattery").outside
     assert outside is not None
-    assert outside.prompts == 2
-    assert "T610" not in [d.code for d in found]
+    assert outside.prompts == (10 if told else 2)
+    assert outside.difference == Interval(value=-1.0, low=-1.0, high=-1.0)
+    assert ("T610" in [d.code for d in found]) == told
 
 
 def test_without_a_baseline_the_outside_is_against_the_start() -> None:
