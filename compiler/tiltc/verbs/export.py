@@ -75,7 +75,9 @@ def _built_in(ref: object) -> Path | None:
     """The file of a data set that comes with the training stack, which is found without being imported."""
     from importlib.util import find_spec
 
-    ref = getattr(ref, "file", ref)
+    from tiltc.spec import FileRef
+
+    ref = ref.file if isinstance(ref, FileRef) else ref
     stack = find_spec("tiltc_runtime")
     if not isinstance(ref, str) or stack is None or not stack.submodule_search_locations:
         return None

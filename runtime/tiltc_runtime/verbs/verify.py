@@ -109,15 +109,15 @@ def summary_table(report: Report) -> str:
         for c in report.concepts
         if c.verb
     ]
-    beside = [
+    lines = [
         f"{c.verb} {c.label}: {against_control(c.beside, c.measure)}" for c in report.concepts if c.beside is not None
     ]
-    beside += [
+    lines += [
         f"{c.verb} {c.label}: where its gate is shut, {against} {shift(o.difference or o.shift_tilted, c.measure)}"
         for c in report.concepts
         if (o := c.outside) is not None
     ]
-    lines = [*beside, f"{report.plan.name}: {headline(report)}", verdict_on_forecast(report)]
+    lines += [f"{report.plan.name}: {headline(report)}", verdict_on_forecast(report)]
     return "\n".join([table(header, rows), "", *lines]) + "\n"
 
 
