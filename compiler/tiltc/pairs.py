@@ -46,10 +46,9 @@ class Pair:
     @property
     def status(self) -> Literal["ok", "empty", "identical", "single"]:
         """What can be said without a tokenizer; `tokens.py` adds too_long."""
-        chosen, rejected = plain_text(self.chosen), plain_text(self.rejected)
-        if self.single and chosen.strip():
+        if self.single and _says(self.chosen):
             return "single"
-        if not chosen.strip() or not rejected.strip():
+        if not _says(self.chosen) or not _says(self.rejected):
             return "empty"
         return "identical" if self.chosen == self.rejected else "ok"
 
@@ -115,6 +114,12 @@ def plain_text(text: Text) -> str:
     return "\n\n".join(f"{m['role']}: {m['content']}" for m in text)
 
 
+def _says(text: Text) -> bool:
+    """Is there anything to train on: text, or a call of a tool?"""
+    calls = not isinstance(text, str) and any(message.get("tool_calls") for message in text)
+    return calls or bool(plain_text(text).strip())
+
+
 def _check_rows(rows: Sequence[Row], name: str, found: Diagnostics) -> None:
     bad = [(number, reason) for number, row in enumerate(rows, 1) if (reason := _fault(row))]
     if bad:
@@ -142,9 +147,13 @@ def _are_messages(value: Any) -> bool:
     if not isinstance(value, list) or not value:
         return False
     messages = cast("list[Any]", value)
-    return all(
-        isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages
-    )
+    return all(isinstance(m, dict) and isinstance(m.get("role"), str) and _has_content(m) for m in messages)
+
+
+def _has_content(message: Message) -> bool:
+    """Text, or a call of a tool, which needs none."""
+    content = message.get("content")
+    return isinstance(content, str) or (content is None and bool(message.get("tool_calls")))
 
 
 def _check_forms(rows: Sequence[Row], name: str, found: Diagnostics) -> None:
@@ -203,10 +212,12 @@ def _split(row: Row) -> tuple[Text, Text, Text]:
 
 
 def _text(value: Any) -> Text:
-    """Parquet fills absent keys of a message with None."""
+    """Parquet fills absent keys of a message with None. A message that only calls tools gets an empty content, which
+    templates read as they read an absent one."""
     if isinstance(value, str):
         return value
-    return tuple({k: v for k, v in message.items() if v is not None} for message in value)
+    present = ({k: v for k, v in message.items() if v is not None} for message in value)
+    return tuple(message if "content" in message else {**message, "content": ""} for message in present)
 
 
 def _shared_turns(chosen: tuple[Message, ...], rejected: tuple[Message, ...]) -> int:
