@@ -1,41 +1,99 @@
-"""Local data files: JSON lines, JSON, Parquet and CSV, read into rows and written back."""
+"""Data files, whatever they are kept in, read into rows; and Parquet and JSON lines written back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
+from tiltc.canonical import canonical_json, sha256_file, sha256_text
+from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
+from tiltc.data.places import Unreadable, is_data, place_of
 from tiltc.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tiltc.pairs import Row
+__all__ = ["TEXTS", "Fault", "Row", "Scan", "Unreadable", "data_sha256", "is_data", "read_data", "scan_data"]
 
-#: columns that CSV must not take for numbers
-TEXTS = ("prompt", "chosen", "rejected")
+#: at most this many rows are named in a finding
+NAMED = 5
 
 
-def read_data(path: Path) -> tuple[list[Row] | None, Diagnostics]:
-    """All rows of a file, by the ending of its name. T514 when it can't be read."""
-    found = Diagnostics()
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        found.add("T514", None, f"{path.name} is not {', '.join(_READERS)}")
-        return None, found
+def scan_data(path: Path, split: str | None = None, texts: Sequence[str] = ()) -> Scan:
+    """All rows of a data set that can be read, and which can't.
+
+    JSON lines (.jsonl, .ndjson), JSON, Parquet, Arrow, CSV and TSV, as they are or in .gz, .bz2 or .xz; a folder of shards of
+    one kind; what `save_to_disk` of `datasets` leaves, of a Dataset or a DatasetDict.
+
+    Args:
+        split: of a data set that has several; by default the only one, or `train`.
+        texts: columns of CSV that hold text whatever it looks like, beside `TEXTS`.
+
+    Raises:
+        Unreadable: the whole can't be read. The message begins with the name of the file or folder.
+    """
     try:
-        return reader(path), found
-    except OSError as error:
-        found.add("T514", None, f"can't read {path.name}: {error.strerror or error}")
-    except UnicodeDecodeError as error:
-        found.add("T514", None, f"{path.name} is not UTF-8 at byte {error.start}")
-    except ValueError as error:
-        # pyarrow's errors are ValueErrors
-        found.add("T514", None, f"{path.name}: {(str(error).splitlines() or [type(error).__name__])[0]}")
-    return None, found
+        place = place_of(path, split)
+        scans = [
+            scan_file(file, split if len(place.files) == 1 and not place.split else None, texts) for file in place.files
+        ]
+    except (OSError, ValueError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise Unreadable(f"can't read {path.name}: {reason}") from None
+    if len(scans) == 1:
+        only = scans[0]
+        return Scan(only.rows, only.numbers, only.faults, place.split or only.split, place.splits or only.splits)
+    return _joined(scans, [file.name for file in place.files], place.split, place.splits)
+
+
+def read_data(path: Path, split: str | None = None) -> tuple[list[Row] | None, Diagnostics]:
+    """All rows of a data set, as `scan_data` finds them. T514 when one of them, or the whole, can't be read."""
+    found = Diagnostics()
+    try:
+        scan = scan_data(path, split)
+    except Unreadable as error:
+        found.add("T514", None, str(error))
+        return None, found
+    if scan.faults:
+        rest = [fault.text for fault in scan.faults[1:NAMED]]
+        more = [f"{len(scan.faults)} of {len(scan.rows) + len(scan.faults)} can't be read"] if rest else []
+        found.add("T514", None, f"{path.name}: {scan.faults[0].text}", notes=[*rest, *more])
+        return None, found
+    return scan.rows, found
+
+
+def data_sha256(path: Path) -> str:
+    """sha256 of a file's bytes; of a folder, over the names and hashes of its data files.
+
+    Raises:
+        OSError: a file can't be read.
+    """
+    if path.is_file():
+        return sha256_file(path)
+    try:
+        files = place_of(path, None).files
+    except Unreadable:
+        # which of its splits is meant decides what is read, and not whether the folder changed
+        files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+    return sha256_text(canonical_json([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files]))
+
+
+def _joined(scans: Sequence[Scan], names: Sequence[str], split: str | None, splits: tuple[str, ...]) -> Scan:
+    """Shards one after the other; rows are numbered through, faults keep the place in their file."""
+    rows = [row for scan in scans for row in scan.rows]
+    numbers: list[int] = []
+    faults: list[Fault] = []
+    before = 0
+    for scan, name in zip(scans, names, strict=True):
+        numbers += [before + number for number in scan.numbers]
+        faults += [Fault(before + f.number, f"{name}: {f.where}", f.reason) for f in scan.faults]
+        before += max([0, *scan.numbers[-1:], *(f.number for f in scan.faults[-1:])])
+    return Scan(rows, numbers, faults, split, splits)
 
 
 def write_data(table: pa.Table, path: Path) -> None:
@@ -68,57 +126,6 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
     rows = list(rows)
     names = dict.fromkeys(key for row in rows for key in row)
     return pa.table({name: [row.get(name) for row in rows] for name in names})
-
-
-def _json_lines(path: Path) -> list[Row]:
-    # not splitlines(): JSON strings may hold U+2028 and the like as they are
-    with open(path, "rb") as file:
-        return [_object(line, number) for number, line in enumerate(file, 1) if line.strip()]
-
-
-def _object(line: bytes, number: int) -> Row:
-    try:
-        row: Any = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ValueError(f"line {number} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} is not JSON: {error.msg} at column {error.pos + 1}") from None
-    except (ValueError, RecursionError) as error:
-        deep = isinstance(error, RecursionError)
-        raise ValueError(f"line {number} {'is nested too deeply' if deep else f'can not be read: {error}'}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number} is not a JSON object")
-    return cast("Row", row)
-
-
-def _json(path: Path) -> list[Row]:
-    try:
-        rows: Any = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in cast("list[Any]", rows)):
-        raise ValueError("not a JSON array of objects")
-    return cast("list[Row]", rows)
-
-
-def _parquet(path: Path) -> list[Row]:
-    import pyarrow.parquet as pq
-
-    return pq.read_table(path).to_pylist()
-
-
-def _csv(path: Path) -> list[Row]:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    path.read_bytes().decode("utf-8")
-    text = csv.ConvertOptions(column_types={name: pa.string() for name in TEXTS})
-    return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=text).to_pylist()
-
-
-_READERS: dict[str, Callable[[Path], list[Row]]] = {
-    ".jsonl": _json_lines, ".json": _json, ".parquet": _parquet, ".csv": _csv,
-}  # fmt: skip
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

@@ -25,3 +25,12 @@ def expand(text: str) -> str:
 def locate(text: str, folder: Path) -> Path:
     """Where a path written in a file of `folder` leads."""
     return folder / expand(text)
+
+
+def find_path(text: str, folder: Path | None = None) -> Path:
+    """Where a path of a spec leads: from the spec's folder, and from the working directory if there is nothing there.
+
+    The one rule for data, models, SAEs and prompts. A path that leads nowhere is given from the working directory.
+    """
+    beside = locate(text, folder or Path())
+    return beside if beside.exists() else Path(expand(text)).expanduser()

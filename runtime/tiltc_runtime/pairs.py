@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiltc.canonical import sha256_file
-from tiltc.datafile import read_data
+from tiltc.datafile import data_sha256, read_data
 from tiltc.evidence import local_path
 from tiltc.pairs import Message, Pair, Row, Text, ids_digest, normalise, plain_text
 from tiltc.plan import DataPin
@@ -61,7 +60,7 @@ def read_rows(ref: str | HubRef | FileRef, folder: Path | None = None) -> RawRow
     if isinstance(ref, HubRef):
         raw = RawRows(_from_hub(ref), f"hub:{ref.hub}@{ref.revision or 'main'}")
     elif (path := local_path(ref, folder)) is not None:
-        raw = RawRows(_from_file(path), path.name, sha256_file(path))
+        raw = RawRows(_from_file(path), path.name, data_sha256(path))
     else:
         name = ref if isinstance(ref, str) else ref.file
         raw = RawRows(_from_file(_asset(name)), name)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tiltc.canonical import sha256_file
+from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import FORMAT, Manifest
 from tiltc.evidence.open import written_format
 from tiltc.evidence.weights import weights_digest
-from tiltc.paths import expand, locate
+from tiltc.paths import find_path
 from tiltc.spec import FileRef, HubRef, SaeRef, Spec
 
 Request = dict[str, str | int | None]
@@ -33,13 +33,12 @@ def evidence_request(spec: Spec) -> Request:
 def local_path(ref: object, folder: Path | None = None) -> Path | None:
     """The path that a reference means, or None if it is no local one.
 
-    Relative paths are taken from the spec's folder, and from the working directory if there is no such file there.
+    Relative paths are read as `find_path` says.
     """
     text = ref.file if isinstance(ref, FileRef) else ref
     if not isinstance(text, str) or text.startswith("builtin:"):
         return None
-    beside = locate(text, folder or Path())
-    return beside if beside.exists() else Path(expand(text)).expanduser()
+    return find_path(text, folder)
 
 
 def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[Path | None, Diagnostics]:
@@ -82,8 +81,8 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
             )
     data = local_path(spec.data, folder)
     # evidence holds the texts, so the file itself may be elsewhere
-    if data is not None and data.is_file():
-        now = sha256_file(data)
+    if data is not None and data.exists():
+        now = data_sha256(data)
         name, then = str(has.get("data")).removeprefix("local:"), manifest.data.file_sha256 or "unknown"
         asked["data"] = f"{data.name} with sha256 {now[:16]}"
         # the same contents under another name are the same data
@@ -130,7 +129,7 @@ def _of_file(
     file: Path, asked: list[tuple[Path, Manifest]], request: Request, found: Diagnostics
 ) -> list[tuple[Path, Manifest]]:
     try:
-        now = sha256_file(file)
+        now = data_sha256(file)
     except OSError as error:
         found.add("T514", None, f"can't read {file}: {error.strerror}")
         return []

@@ -1,0 +1,1 @@
+"""Data as people have it: where its files lie, what they hold, and which form its rows have."""
