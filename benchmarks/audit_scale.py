@@ -29,7 +29,7 @@ from pathlib import Path
 from benchmarks.synthetic_evidence import Asked, generate
 
 from tiltc.canonical import canonical_json
-from tiltc_runtime.disk import write_text
+from tiltc.files import write_text
 
 ROWS, FEATURES = (1_000, 3_000, 10_000, 30_000, 100_000, 260_000), (4_096, 16_384, 65_536)
 WIDE, MIDDLE = 65_536, 10_000

@@ -12,6 +12,7 @@ from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
 from tiltc.data.places import Unreadable, is_data, place_of
 from tiltc.diagnostics import Diagnostics
+from tiltc.files import writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,12 +108,8 @@ def write_data(table: pa.Table, path: Path) -> None:
     writers = {".parquet": _write_parquet, ".jsonl": _write_json_lines}
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path.name} is neither {' nor '.join(writers)}")
-    part = path.with_name(path.name + ".part")
-    try:
+    with writing(path) as part:
         writers[path.suffix.lower()](table, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def table_of(rows: Iterable[Row]) -> pa.Table:

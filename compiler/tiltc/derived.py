@@ -7,6 +7,7 @@ changes nothing but the time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.files import writing
 
 #: raised whenever the meaning of a derived result changes
 VERSION = "1"
@@ -60,10 +62,5 @@ class Derived:
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         """Best effort: a full or read-only disk costs time, not the compile."""
-        part = path.with_name(f".{path.stem}.part{path.suffix}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError), writing(path, flush=False) as part:
             write(part)
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)

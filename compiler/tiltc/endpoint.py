@@ -10,11 +10,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiltc.figures import one_line
+from tiltc.files import write_text
 
 #: seconds for an answer, attempts in all, bytes of an answer
 TIMEOUT, ATTEMPTS, LARGEST = 60.0, 4, 1 << 20
@@ -123,10 +125,5 @@ def kept_answer(file: Path) -> str:
 
 def keep_answer(file: Path, answer: dict[str, Any]) -> None:
     """Written beside and moved into place, so that half an answer is never read. A cache that can't be written is none."""
-    beside = file.with_suffix(f".{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(answer) + "\n", "utf-8")
-        beside.replace(file)
-    except OSError:
-        beside.unlink(missing_ok=True)
+    with suppress(OSError):
+        write_text(file, json.dumps(answer) + "\n", flush=False)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiltc.canonical import canonical_json, digest, sha256_text
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.weights import tensor_line
+from tiltc.files import settle, write_files
 from tiltc.plan import PLAN_VERSION, ROW_COLUMNS, Plan
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ PLAN_FILE = "plan.json"
 ROWS_FILE = "rows.parquet"
 #: only in the folder of a plan with vectors
 TOOLS_FILE = "tools.safetensors"
+PLAN_FILES = (ROWS_FILE, TOOLS_FILE, PLAN_FILE)
 #: rows hashed or checked at a time, to bound memory
 CHUNK = 65_536
 NO_TOOLS: Mapping[str, np.ndarray] = {}
@@ -102,7 +107,7 @@ def sealed(plan: Plan, rows: pa.Table, tools: Mapping[str, np.ndarray] = NO_TOOL
 
 
 def write_plan(plan: Plan, rows: pa.Table, folder: Path, tools: Mapping[str, np.ndarray] = NO_TOOLS) -> Plan:
-    """Seal the plan and write its files, `plan.json` last; each appears whole or not at all.
+    """Seal the plan and write its files over those of another plan, all or none.
 
     Args:
         tools: the vectors that `plan.steering` names, by key. Without any there is no file of them.
@@ -114,23 +119,25 @@ def write_plan(plan: Plan, rows: pa.Table, folder: Path, tools: Mapping[str, np.
 
     final = sealed(plan, rows, tools)
     table = rows.select([name for name, _, _ in ROW_COLUMNS]).cast(rows_schema())
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {name: folder / f"{name}.part" for name in (ROWS_FILE, TOOLS_FILE, PLAN_FILE)}
-    try:
-        pq.write_table(table, parts[ROWS_FILE], compression="zstd", store_schema=False)
-        if tools:
-            _write_tools(tools, parts[TOOLS_FILE])
-        else:
-            # of the plan that lay here before
-            (folder / TOOLS_FILE).unlink(missing_ok=True)
-        parts[PLAN_FILE].write_text(canonical_json(final), encoding="utf-8", newline="\n")
-        for name, part in parts.items():
-            if part.exists():
-                part.replace(folder / name)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+    fills: dict[str, Callable[[Path], object]] = {
+        ROWS_FILE: lambda part: pq.write_table(table, part, compression="zstd", store_schema=False),
+        PLAN_FILE: lambda part: part.write_bytes(canonical_json(final).encode()),
+    }
+    if tools:
+        fills[TOOLS_FILE] = lambda part: _write_tools(tools, part)
+    write_files(folder, fills, [name for name in PLAN_FILES if name not in fills])
     return final
+
+
+def copy_plan(source: Path, folder: Path) -> None:
+    """Copy the files of a plan over those of another, all or none.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    there = [name for name in PLAN_FILES if name != TOOLS_FILE or (source / name).exists()]
+    gone = [name for name in PLAN_FILES if name not in there]
+    write_files(folder, {name: partial(shutil.copyfile, source / name) for name in there}, gone)
 
 
 def _write_tools(tools: Mapping[str, np.ndarray], path: Path) -> None:
@@ -142,6 +149,8 @@ def _write_tools(tools: Mapping[str, np.ndarray], path: Path) -> None:
 def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
     """Read a plan folder and check that nobody changed it: T520 unreadable, T521 plan edited, T522 another file changed."""
     found = Diagnostics()
+    with suppress(OSError):  # what can't be completed is found to be no plan
+        settle(folder, PLAN_FILES)
     if not (folder / PLAN_FILE).exists():
         found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
         return None, found

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 from tiltc.canonical import canonical_json
 from tiltc.evidence import AdapterPin, AdapterRecipe, LabelledText, Manifest
 from tiltc.evidence.reft import FOLDER, HELD, PIN, TENSOR, WEIGHTS
-from tiltc_runtime.disk import mark_whole, whole_shard, write_whole
+from tiltc.files import write_whole
+from tiltc_runtime.disk import mark_whole, whole_shard
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.probes import items_of

@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tiltc.canonical import canonical_json
+from tiltc.files import write_text
 
 SEAL_FILE = "tiltc.json"
 #: checkpoints kept: the newest, and the one to fall back on
@@ -27,9 +28,7 @@ Identity = dict[str, Any]
 def seal(checkpoint: Path, identity: Identity) -> None:
     """Mark a checkpoint as complete and whose it is."""
     content = {"run": identity, "files": _sizes(checkpoint)}
-    part = checkpoint / f"{SEAL_FILE}.part"
-    part.write_text(canonical_json(content), encoding="utf-8")
-    part.replace(checkpoint / SEAL_FILE)
+    write_text(checkpoint / SEAL_FILE, canonical_json(content))
 
 
 def is_sealed(checkpoint: Path, identity: Identity) -> bool:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tiltc.canonical import canonical_json, digest
 from tiltc.evidence import CONTRAST_SCHEMA, ContrastManifest, Example
+from tiltc.files import write_whole
 from tiltc_runtime.activations import TextReading, read_texts
-from tiltc_runtime.disk import hashes, save_residuals, save_spans, save_table, write_whole
+from tiltc_runtime.disk import hashes, save_residuals, save_spans, save_table
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.spans import Sparse

@@ -1,11 +1,9 @@
-"""Writing evidence: whole or not at all, so that a kill at any moment loses at most the shard in work."""
+"""Writing evidence: its arrays and tables, and the marks that say that a shard is whole."""
 
 from __future__ import annotations
 
 import errno
-import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +19,9 @@ RESIDUALS = "residual.npy"
 MARK = "shard.json"
 
 
-def write_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder appear complete: filled beside its place, flushed to disk, then renamed.
-
-    Raises:
-        OSError: as the file system says; nothing of the folder is left then.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = folder.parent / f".{folder.name}.tmp"
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir()
-        fill(work)
-        for file in work.iterdir():
-            _flush(file)
-        _flush(work)
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-        _flush(folder.parent)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def disk_full(error: OSError) -> bool:
     """Was it for want of space? numpy's own writer says how many bytes it could write, and no error number."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and " written" in str(error))
-
-
-def write_text(file: Path, text: str) -> None:
-    """Make a file appear complete."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    work = file.with_name(f".{file.name}.tmp")
-    try:
-        work.write_text(text, encoding="utf-8", newline="\n")
-        _flush(work)
-        work.rename(file)
-        _flush(file.parent)
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def save_spans(folder: Path, span: str, sparse: Sparse) -> None:
@@ -110,11 +73,3 @@ def whole_shard(folder: Path) -> ShardPin | None:
         return pin if hashes(folder) == pin.files else None
     except (OSError, ValueError):
         return None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from tiltc.canonical import canonical_json, digest
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Evidence, Manifest, ShardPin
+from tiltc.files import write_text, write_whole
 from tiltc.parse import SpecFile
 from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
@@ -25,7 +26,7 @@ from tiltc.resolve.tools import needed
 from tiltc_runtime.activations import Reader
 from tiltc_runtime.adapters import fit_adapters
 from tiltc_runtime.contrasts import write_contrast
-from tiltc_runtime.disk import disk_full, whole_shard, write_text, write_whole
+from tiltc_runtime.disk import disk_full, whole_shard
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.likelihood import score_likelihoods
 from tiltc_runtime.loading import default_device

@@ -21,7 +21,8 @@ import torch
 from tiltc.canonical import canonical_json, digest, sha256_file
 from tiltc.evidence import CLEAN, LIKELIHOOD_SCHEMA, Adapted, Instructed, LikelihoodManifest, Manifest, Request, Steered
 from tiltc.evidence.likelihood import SCORES, read_scores
-from tiltc_runtime.disk import hashes, mark_whole, save_table, whole_shard, write_whole
+from tiltc.files import write_whole
+from tiltc_runtime.disk import hashes, mark_whole, save_table, whole_shard
 from tiltc_runtime.instructed import instructed_ids, last_turn_start
 from tiltc_runtime.loading import LoadedModel, decoder_layers
 from tiltc_runtime.meter import Meter

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.files import write_text
 from tiltc_runtime.likelihood import Item, Scorer
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.prompts import Prompt
@@ -37,10 +38,7 @@ def held_out_loss(
     kept: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if key not in kept:
         kept[key] = _loss(load(), texts)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(canonical_json(kept), encoding="utf-8")
-        part.replace(file)
+        write_text(file, canonical_json(kept))
     return kept[key]
 
 

@@ -13,9 +13,10 @@ from safetensors.numpy import save_file
 from tiltc.canonical import canonical_json
 from tiltc.evidence import LabelledText, Manifest, ProbePin, ProbeRecipe
 from tiltc.evidence.attention import FOLDER, HELD, PIN, TENSOR, WEIGHTS
+from tiltc.files import write_whole
 from tiltc_runtime.activations import Nothing, Projected, Reader
 from tiltc_runtime.attention import fit_probe
-from tiltc_runtime.disk import mark_whole, whole_shard, write_whole
+from tiltc_runtime.disk import mark_whole, whole_shard
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.tokens import Ids, encode_response

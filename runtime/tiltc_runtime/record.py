@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from tiltc.canonical import canonical_json, sha256_file
+from tiltc.files import write_text
 from tiltc.plan import ModelPin
 
 RECORD_FILE = "record.json"
@@ -104,9 +105,7 @@ class RunRecord(Frozen):
 
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write `record.json`, whole or not at all."""
-    part = folder / f"{RECORD_FILE}.part"
-    part.write_text(canonical_json(record), encoding="utf-8")
-    part.replace(folder / RECORD_FILE)
+    write_text(folder / RECORD_FILE, canonical_json(record))
 
 
 def read_record(folder: Path) -> RunRecord | None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tiltc.files import writing
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -80,10 +82,8 @@ class ReferenceCache:
         return logps if logps.shape == (len(rows), 2) else None
 
     def _write(self, path: Path, logps: np.ndarray) -> None:
-        part = path.with_suffix(".part")
-        with open(part, "wb") as file:
-            np.save(file, logps)
-        part.replace(path)
+        with writing(path) as part:
+            np.save(part, logps)
 
 
 def _content_hash(settings: str, rows: Dataset) -> str:

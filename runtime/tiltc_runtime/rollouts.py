@@ -13,7 +13,6 @@ and the start policy is sampled once for all runs.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.files import write_text
 from tiltc.spec import Verify
 from tiltc_runtime.prompts import Prompt, schedule
 
@@ -109,11 +109,7 @@ def _batches(prompts: Sequence[Prompt], wanted: Sequence[tuple[int, int]]) -> li
 
 def _rewrite(file: Path, kept: dict[tuple[int, int], Rollout]) -> None:
     """Start the file, or clear it of a torn line, so that appending begins on a new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # evidence of two data sets may share the file
-    part = file.with_suffix(f".{os.getpid()}.part")
-    part.write_text("".join(_line(rollout) for rollout in kept.values()), encoding="utf-8")
-    part.replace(file)
+    write_text(file, "".join(_line(rollout) for rollout in kept.values()))
 
 
 def _append(file: Path, rollouts: Sequence[Rollout]) -> None:

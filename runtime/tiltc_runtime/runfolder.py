@@ -18,7 +18,8 @@ from typing import Any
 
 from tiltc.canonical import canonical_json
 from tiltc.diagnostics import Diagnostics
-from tiltc.planfile import PLAN_FILE, ROWS_FILE, TOOLS_FILE
+from tiltc.files import write_text
+from tiltc.planfile import copy_plan
 from tiltc_runtime.record import RECORD_FILE, Session, now
 
 RUN_FILE, LOCK_FILE = "run.json", "run.lock"
@@ -59,15 +60,10 @@ class RunFolder:
 
     def begin(self, plan: Path, from_step: int) -> None:
         """Note a new session, and keep a copy of the plan."""
-        (self.path / PLAN).mkdir(parents=True, exist_ok=True)
-        for name in (ROWS_FILE, TOOLS_FILE, PLAN_FILE):
-            if name != TOOLS_FILE or (plan / name).exists():
-                shutil.copyfile(plan / name, self.path / PLAN / name)
+        copy_plan(plan, self.path / PLAN)
         sessions = [*self.sessions(), Session(started=now(), from_step=from_step)]
         content = {"run": self.identity, "sessions": [session.model_dump() for session in sessions]}
-        part = self.path / f"{RUN_FILE}.part"
-        part.write_text(canonical_json(content), encoding="utf-8")
-        part.replace(self.path / RUN_FILE)
+        write_text(self.path / RUN_FILE, canonical_json(content))
 
     def clear(self) -> None:
         """Remove what a run wrote, and nothing else."""

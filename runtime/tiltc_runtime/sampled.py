@@ -20,12 +20,13 @@ from tiltc.diagnostics import Span
 from tiltc.evidence import Answer, Example, Recipe, SampledManifest, examples_digest, recipe_of
 from tiltc.evidence.sampled import ANSWERS, FOLDER, REFUSAL, kept_examples, read_answers, write_answers
 from tiltc.evidence.surviving import FEWEST, Opinions, survivors
+from tiltc.files import write_whole
 from tiltc.judge import judge_all
 from tiltc.parse import Definition, SpecFile
 from tiltc.parse.standard import standard_library
 from tiltc.questions import is_builtin, read_questions
 from tiltc.spec import Contrast, Verify
-from tiltc_runtime.disk import hashes, write_whole
+from tiltc_runtime.disk import hashes
 from tiltc_runtime.inputs import Inputs, placed
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.prompts import Prompt, read_prompts, under_system

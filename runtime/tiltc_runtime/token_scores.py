@@ -12,9 +12,10 @@ import torch
 
 from tiltc.canonical import canonical_json
 from tiltc.evidence import SIDES, AttentionTool, Manifest, TokenPin, Tool, read_probe
+from tiltc.files import write_text, write_whole
 from tiltc_runtime.activations import Nothing, Reader
 from tiltc_runtime.attention import token_reads
-from tiltc_runtime.disk import mark_whole, whole_shard, write_text, write_whole
+from tiltc_runtime.disk import mark_whole, whole_shard
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.meter import Meter
 from tiltc_runtime.sae import Sae

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from transformers import TrainerCallback
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import weights_digest
+from tiltc.files import place_folder
 from tiltc_runtime.admit import Admitted, admit
 from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
 from tiltc_runtime.data import Instructions, TrainingRows, training_rows
@@ -219,8 +219,7 @@ def _save(trainer: Any, place: Path) -> None:
         for name in BY_PRODUCTS:
             (part / name).unlink(missing_ok=True)
         # a model without a record: the run was killed just before its end
-        shutil.rmtree(place, ignore_errors=True)
-        part.rename(place)
+        place_folder(part, place)
 
 
 def _record(job: Job, trainer: Any) -> RunRecord:

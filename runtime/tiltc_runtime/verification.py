@@ -15,6 +15,7 @@ from scipy.sparse import csc_matrix
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
+from tiltc.files import writing
 from tiltc.paths import locate
 from tiltc.plan import Plan
 from tiltc.planfile import read_plan
@@ -355,14 +356,11 @@ def _prompt_activations(start: _Start, prompts: Sequence[Prompt]) -> csc_matrix:
 
 def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[PolicyName, Answers]) -> None:
     """Everything that was sampled, one line per rollout, for whoever wants to look further."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    with open(part, "w", encoding="utf-8", newline="\n") as out:
+    with writing(file) as part, open(part, "w", encoding="utf-8", newline="\n") as out:
         for policy, said in answers.items():
             for rollout in said.rollouts:
                 row = {"policy": policy, "messages": prompts[rollout.prompt].messages, **asdict(rollout)}
                 out.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
-    part.replace(file)
 
 
 def _prompts_name(asked: Verify, root: Path) -> str:

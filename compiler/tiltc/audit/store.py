@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiltc.audit.model import Audit
 from tiltc.canonical import canonical_json
+from tiltc.files import write_files
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+AUDIT_FILE, TABLE_FILE, PAGE_FILE = "audit.json", "hypotheses.parquet", "audit.html"
+
+
 def write_audit(audit: Audit, folder: Path) -> Path:
-    """Write all three, each whole or not at all; returns the path of the page."""
+    """Write all three, or none; returns the path of the page."""
     import pyarrow.parquet as pq
 
     from tiltc.audit.page import render_html
 
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "hypotheses.parquet.part"
-    pq.write_table(hypothesis_table(audit), part, compression="zstd", store_schema=False)
-    part.replace(folder / "hypotheses.parquet")
-    _write(folder / "audit.html", render_html(audit))
-    return _write(folder / "audit.json", canonical_json(audit)).with_name("audit.html")
+    table, page, text = hypothesis_table(audit), render_html(audit), canonical_json(audit)
+    fills: dict[str, Callable[[Path], object]] = {
+        TABLE_FILE: lambda part: pq.write_table(table, part, compression="zstd", store_schema=False),
+        PAGE_FILE: lambda part: part.write_bytes(page.encode()),
+        AUDIT_FILE: lambda part: part.write_bytes(text.encode()),
+    }
+    write_files(folder, fills)
+    return folder / PAGE_FILE
 
 
 def hypothesis_table(audit: Audit) -> pa.Table:
@@ -43,9 +50,3 @@ def hypothesis_table(audit: Audit) -> pa.Table:
         names = {"context_title": titles.get(h.context or ""), "response_title": titles[h.response]}
         rows.append({**h.model_dump(include={"id", "view", "context", "response", "rows"}), **names, **flat, **test})
     return pa.Table.from_pylist(rows)
-
-
-def _write(path: Path, text: str) -> Path:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    return part.replace(path)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TextIO
 
+from tiltc.files import write_text
 from tiltc.parse.suggest import any_of, nearest
 from tiltc.schemas import schema_names, schema_text
 from tiltc.verbs import CLEAN, UsageError, Verb
@@ -30,9 +31,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
 
 
 def _write(folder: Path, err: TextIO) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     for name in schema_names():
-        (folder / f"{name}.json").write_text(schema_text(name), "utf-8", newline="\n")
+        write_text(folder / f"{name}.json", schema_text(name))
         err.write(f"wrote {folder / name}.json\n")
     return CLEAN
 

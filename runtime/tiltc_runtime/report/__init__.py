@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from tiltc.canonical import canonical_json
+from tiltc.files import write_files
 from tiltc_runtime.report.model import Report
 
 __all__ = ["Report", "write_report"]
@@ -14,13 +16,10 @@ def write_report(report: Report, folder: Path) -> Path:
     """Write report.json, report.md and report.html; returns the path of the page."""
     from tiltc_runtime.report.page import render_html, render_markdown
 
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.json", canonical_json(report))
-    _write(folder / "report.md", render_markdown(report))
-    return _write(folder / "report.html", render_html(report))
+    pages = {"report.json": canonical_json, "report.md": render_markdown, "report.html": render_html}
+    write_files(folder, {name: partial(_write, page(report)) for name, page in pages.items()})
+    return folder / "report.html"
 
 
-def _write(path: Path, text: str) -> Path:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    return part.replace(path)
+def _write(text: str, path: Path) -> None:
+    path.write_bytes(text.encode())
