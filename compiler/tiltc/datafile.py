@@ -1,21 +1,14 @@
-"""Data files, whatever they are kept in, read into rows; and Parquet and JSON lines written back."""
+"""Data files, whatever they are kept in, read into rows."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from datetime import date
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
 from tiltc.data.places import Unreadable, is_data, place_of
 from tiltc.diagnostics import Diagnostics
-from tiltc.files import writing
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["TEXTS", "Fault", "Row", "Scan", "Unreadable", "data_sha256", "is_data", "read_data", "scan_data"]
 
@@ -95,50 +88,3 @@ def _joined(scans: Sequence[Scan], names: Sequence[str], split: str | None, spli
         faults += [Fault(before + f.number, f"{name}: {f.where}", f.reason) for f in scan.faults]
         before += max([0, *scan.numbers[-1:], *(f.number for f in scan.faults[-1:])])
     return Scan(rows, numbers, faults, split, splits)
-
-
-def write_data(table: pa.Table, path: Path) -> None:
-    """Write a table as Parquet or JSON lines, by the ending of the name; the file appears whole or not at all.
-
-    Raises:
-        OSError: the file can't be written.
-        TypeError: JSON has no form for a value.
-        ValueError: the ending is neither `.parquet` nor `.jsonl`.
-    """
-    writers = {".parquet": _write_parquet, ".jsonl": _write_json_lines}
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"{path.name} is neither {' nor '.join(writers)}")
-    with writing(path) as part:
-        writers[path.suffix.lower()](table, part)
-
-
-def table_of(rows: Iterable[Row]) -> pa.Table:
-    """Rows as a table with every key that any of them has.
-
-    Raises:
-        ValueError: a column holds values of different types.
-    """
-    import pyarrow as pa
-
-    rows = list(rows)
-    names = dict.fromkeys(key for row in rows for key in row)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(table, path, compression="zstd")
-
-
-def _write_json_lines(table: pa.Table, path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for batch in table.to_batches(max_chunksize=4096):
-            for row in batch.to_pylist():
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"JSON has no form for {type(value).__name__}")

@@ -17,11 +17,20 @@ that adds an offset therefore takes -margin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiltc.datafile import read_data, table_of
+from tiltc.data.kinds import table_of
+from tiltc.data.places import place_of
+from tiltc.data.texts import json_texts
+from tiltc.datafile import read_data
 from tiltc.diagnostics import Diagnostics
+from tiltc.export_json import NoForm, json_lines
+from tiltc.export_parquet import parquet_table
+from tiltc.files import writing
 from tiltc.pairs import normalise
 from tiltc.plan import Plan
 
@@ -32,11 +41,24 @@ if TYPE_CHECKING:
     from tiltc.planfile import LoadedPlan
 
 
-def export(loaded: LoadedPlan, data: Path) -> tuple[pa.Table | None, Diagnostics]:
+@dataclass(frozen=True)
+class Exported:
+    """The rows of a data file as they were read, and what a plan adds to each."""
+
+    name: str
+    rows: list[Row]
+    columns: dict[str, pa.Array | pa.ChunkedArray]
+    #: the rows as their file has them written, where that is JSON
+    texts: list[str] | None = None
+    #: the rows as their file has them typed, where that is Parquet
+    table: pa.Table | None = None
+
+
+def export(loaded: LoadedPlan, data: Path) -> tuple[Exported | None, Diagnostics]:
     """The rows of `data` with the plan's columns added, in their order.
 
     Findings: T514 to T517 for data that can't be read; T524 when its rows are not those of the plan; T541 when it
-    has one of the columns already.
+    has one of the columns already; T545 for a plan that no columns can say.
     """
     rows, found = read_data(data)
     if rows is None:
@@ -50,7 +72,59 @@ def export(loaded: LoadedPlan, data: Path) -> tuple[pa.Table | None, Diagnostics
     _check_ids([pair.row_id for pair in pairs], loaded, data.name, found)
     columns = _columns(loaded)
     _check_columns(rows, data.name, tuple(columns), found)
-    return (None if found.failed else _with_columns(rows, columns)), found
+    return (None if found.failed else _as_read(data, rows, columns)), found
+
+
+def write_export(exported: Exported, path: Path) -> Diagnostics:
+    """Write exported rows as Parquet or JSON lines, by the ending of the name; the file appears whole or not at all.
+
+    Findings: T570 for a value that the format can't hold.
+
+    Raises:
+        OSError: the file can't be written.
+        ValueError: the ending is none of `WRITERS`.
+    """
+    found = Diagnostics()
+    write = WRITERS.get(ending(path))
+    if write is None:
+        raise ValueError(f"{path.name} is none of {', '.join(WRITERS)}")
+    try:
+        with writing(path) as part:
+            write(exported, part)
+    except NoForm as none:
+        helps = ["write a `.jsonl` file, which keeps every row as it is"] if ending(path) == ".parquet" else []
+        helps = helps or ["write a `.parquet` file", "or change the value or leave the column out, and compile again"]
+        text = f"row {none.row} of {exported.name}: `{none.column}`"
+        found.add("T570", None, text, notes=[none.why], helps=helps)
+    return found
+
+
+def ending(path: Path) -> str:
+    """What a file's name says of its format: `.parquet`, `.jsonl`, `.jsonl.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
+
+
+def _write_parquet(exported: Exported, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(parquet_table(exported), path, compression="zstd")
+
+
+def _write_json_lines(exported: Exported, path: Path) -> None:
+    with open(path, "wb") as file:
+        file.writelines(line.encode() + b"\n" for line in json_lines(exported))
+
+
+def _write_packed(exported: Exported, path: Path) -> None:
+    # neither name nor time in its head: the same rows are the same bytes
+    with open(path, "wb") as raw, GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        file.writelines(line.encode() + b"\n" for line in json_lines(exported))
+
+
+WRITERS: dict[str, Callable[[Exported, Path], None]] = {
+    ".parquet": _write_parquet, ".jsonl": _write_json_lines, ".jsonl.gz": _write_packed,
+}  # fmt: skip
 
 
 def limit(plan: Plan) -> int | None:
@@ -106,8 +180,18 @@ def _columns(loaded: LoadedPlan) -> dict[str, pa.Array | pa.ChunkedArray]:
     return out
 
 
-def _with_columns(rows: list[Row], columns: dict[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
-    table = table_of(rows)
-    for name, column in columns.items():
-        table = table.append_column(name, column)
-    return table
+def _as_read(data: Path, rows: list[Row], columns: dict[str, pa.Array | pa.ChunkedArray]) -> Exported:
+    texts, table = json_texts(data), _table(data)
+    count = len(rows)
+    return Exported(
+        data.name, rows, columns, texts[:count] if texts else None, None if table is None else table.slice(0, count)
+    )
+
+
+def _table(data: Path) -> pa.Table | None:
+    """The data as it is typed; None where it is not, or where its shards differ."""
+    import pyarrow as pa
+
+    tables = [table for file in place_of(data, None).files if (table := table_of(file)) is not None]
+    same = tables and all(table.schema.equals(tables[0].schema) for table in tables)
+    return pa.concat_tables(tables) if same else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiltc.data.kinds import given
 from tiltc.datafile import data_sha256, read_data
 from tiltc.evidence import local_path
 from tiltc.pairs import Message, Pair, Row, Text, ids_digest, normalise, plain_text
@@ -89,7 +90,7 @@ def _from_hub(ref: HubRef) -> list[Row]:
         from datasets import load_dataset
 
         data: Any = load_dataset(ref.hub, ref.config, split=ref.split, revision=ref.revision)
-        return data.select(range(min(ref.rows or len(data), len(data)))).to_list()
+        return given(data.select(range(min(ref.rows or len(data), len(data)))).to_list())
     except Exception as error:
         first = next(iter(str(error).splitlines()), "")
         refuse("T514", f"{ref.hub} can't be read from the hub", notes=(f"{type(error).__name__}: {first[:300]}",))

@@ -15,7 +15,7 @@ import pytest
 
 from tests.compiler import fabricated
 from tests.compiler.test_show import tiltc
-from tiltc.datafile import read_data, write_data
+from tiltc.datafile import read_data
 from tiltc.pairs import ids_digest, normalise
 from tiltc.plan import DataPin, Steering
 from tiltc.planfile import row_table, sealed, write_plan
@@ -28,6 +28,8 @@ ROWS: list[dict[str, Any]] = [
     {"prompt": "Sing.", "chosen": "La", "rejected": "No.", "source": "d"},
 ]
 KEEP, WEIGHT, OFFSET = [True, False, True, True], [0.5, 0.0, 1.0, 1.5], [0.75, 0.0, 0.0, -0.25]
+
+SCHEMA = [*((name, pa.string()) for name in ROWS[0]), ("image", pa.binary())]
 
 
 def write_jsonl(rows: list[dict[str, Any]], file: Path) -> Path:
@@ -187,13 +189,14 @@ def test_wrong_usage(data: Path, plan: Path, tmp_path: Path) -> None:
     assert tiltc("export", plan_for(ROWS, "builtin:no-such", tmp_path), "-o", tmp_path / "out.jsonl")[0] == 2
 
 
-def test_what_parquet_can_not_hold_is_a_failure(plan: Path, tmp_path: Path) -> None:
-    """A column of mixed types fails with one line and exit code 3, and leaves no half-written file."""
-    rows = [row | {"source": value} for row, value in zip(ROWS, (1, "b", [2], None), strict=True)]
+def test_what_parquet_can_not_hold_is_named(plan: Path, tmp_path: Path) -> None:
+    """A column of mixed types is T570 with row and column, and leaves no half-written file."""
+    rows = [row | {"source": value} for row, value in zip(ROWS, (1, None, "b", [2]), strict=True)]
     data = write_jsonl(rows, tmp_path / "mixed.jsonl")
-    code, _, err = tiltc("export", plan, "-o", tmp_path / "out.parquet", "--data", data)
-    assert code == 3
-    assert err.count("\n") == 1
+    code, out, _ = tiltc("export", plan, "-o", tmp_path / "out.parquet", "--data", data)
+    assert code == 1
+    assert "T570" in out
+    assert "row 3 of mixed.jsonl: `source`" in out
     assert not list(tmp_path.glob("out*"))
 
 
@@ -223,11 +226,13 @@ def test_csv_reads_text_as_text(tmp_path: Path) -> None:
     assert read_data(tmp_path / "a.csv")[0] == [{"prompt": "1", "chosen": "2", "rejected": "3\n4"}]
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_the_old_file(plan: Path, tmp_path: Path) -> None:
     """A value that JSON has no form for fails before the file that was there is touched."""
-    target = tmp_path / "out.jsonl"
+    target, data = tmp_path / "out.jsonl", tmp_path / "bytes.parquet"
     target.write_text("old")
-    with pytest.raises(TypeError):
-        write_data(pa.table({"a": [b"bytes"]}), target)
+    pq.write_table(pa.Table.from_pylist([*ROWS[:3], ROWS[3] | {"image": b"bytes"}], pa.schema(SCHEMA)), data)
+    code, out, _ = tiltc("export", plan, "-o", target, "--data", data)
+    assert code == 1
+    assert "row 4 of bytes.parquet: `image`" in out
     assert target.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+    assert [file.name for file in tmp_path.glob("out*")] == ["out.jsonl"]

@@ -1,4 +1,4 @@
-"""T541, T545: what `tiltc export` refuses. Part of the T5xx family, see `stale.py`."""
+"""T541, T545, T570: what `tiltc export` refuses. Part of the T5xx family, see `stale.py`."""
 
 from __future__ import annotations
 
@@ -29,5 +29,20 @@ export without it would teach something else than the plan that was reviewed.
 Example: a plan of `with: steer` and `form: forward`.
 
 What to do: train it with `tiltc run`, or use the residual form, which is an offset.""",
+    ),
+    Code(
+        "T570",
+        "value that the format can't hold",
+        Severity.ERROR,
+        """`tiltc export` gives every row back as it was read, with the plan's keys added. JSON has no NaN, no infinity and no
+bytes. A column of a Parquet file has one type, so numbers and texts don't fit into one, and objects with different keys would
+each get the others' keys with null: a tool would be called with arguments that nobody gave.
+
+Example:
+
+    error[T570]: value that the format can't hold: row 3 of pairs.jsonl: `chosen[0].tool_calls[0].function.arguments.city`
+      = help: write a `.jsonl` file, which keeps every row as it is
+
+What to do: write the other format. From JSON lines to JSON lines, and from Parquet to Parquet, everything is kept.""",
     ),
 )

@@ -123,7 +123,7 @@ class _Asked:
     texts: tuple[str, ...]
 
 
-def _utf8(file: BinaryIO) -> BinaryIO:
+def utf8(file: BinaryIO) -> BinaryIO:
     """A text file as UTF-8: other encodings are known by their byte order mark."""
     start = file.read(4)
     file.seek(0)
@@ -138,21 +138,26 @@ def _utf8(file: BinaryIO) -> BinaryIO:
 
 def _json_lines(file: BinaryIO, asked: _Asked) -> Scan:
     del asked
-    return _lines(_utf8(file))
+    return _lines(utf8(file))
 
 
 def _lines(file: Iterable[bytes]) -> Scan:
     scan = Scan([], [])
+    for number, _, row in json_objects(file):
+        if isinstance(row, str):
+            scan.faults.append(Fault(number, f"line {number}", row))
+        else:
+            scan.rows.append(row)
+            scan.numbers.append(number)
+    return scan
+
+
+def json_objects(file: Iterable[bytes]) -> Iterator[tuple[int, bytes, Row | str]]:
+    """(number from 1, line, its object or what is wrong with it) of every line that is not blank."""
     # not splitlines(): JSON strings may hold U+2028 and the like as they are
     for number, line in enumerate((part for chunk in file for part in _parts(chunk)), 1):
         if line.strip(b" \t\r\n\xef\xbb\xbf"):
-            row = _object(line)
-            if isinstance(row, str):
-                scan.faults.append(Fault(number, f"line {number}", row))
-            else:
-                scan.rows.append(row)
-                scan.numbers.append(number)
-    return scan
+            yield number, line, _object(line)
 
 
 def _parts(chunk: bytes) -> Iterator[bytes]:
@@ -177,7 +182,7 @@ def _object(line: bytes) -> Row | str:
 
 
 def _json(file: BinaryIO, asked: _Asked) -> Scan:
-    data = _utf8(file).read()
+    data = utf8(file).read()
     try:
         value: Any = json.loads(data.decode("utf-8-sig"))
     except RecursionError:
@@ -228,40 +233,69 @@ def _are_columns(value: Any) -> bool:
     return isinstance(texts, list) and bool(texts) and all(isinstance(t, str) for t in cast("list[Any]", texts))
 
 
+def table_of(path: Path) -> pa.Table | None:
+    """The table of a Parquet or Arrow file that `scan_file` has read; None for a file of another kind."""
+    reader = {".parquet": _parquet_table, ".arrow": _arrow_table}.get(kind_of(path) or "")
+    if reader is None:
+        return None
+    with opened(path) as file:
+        return reader(file)
+
+
 def _parquet(file: BinaryIO, asked: _Asked) -> Scan:
+    return _of_table(_parquet_table(file), asked.texts)
+
+
+def _parquet_table(file: BinaryIO) -> pa.Table:
     import pyarrow.parquet as pq
 
-    del asked
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     parquet = pq.ParquetFile(file)
     if parquet.metadata.num_rows > ROWS_A_BYTE * size:
         raise Unreadable(f"claims {parquet.metadata.num_rows:,} rows in {size:,} bytes")
-    return _of_table(parquet.read())
+    return parquet.read()
 
 
 def _arrow(file: BinaryIO, asked: _Asked) -> Scan:
+    return _of_table(_arrow_table(file), asked.texts)
+
+
+def _arrow_table(file: BinaryIO) -> pa.Table:
     import pyarrow as pa
 
-    del asked
     try:
-        return _of_table(pa.ipc.open_stream(file).read_all())
+        return pa.ipc.open_stream(file).read_all()
     except pa.ArrowInvalid:
         file.seek(0)
-        return _of_table(pa.ipc.open_file(file).read_all())
+        return pa.ipc.open_file(file).read_all()
 
 
-def _of_table(table: pa.Table) -> Scan:
+def _of_table(table: pa.Table, texts: Sequence[str] = ()) -> Scan:
     names = table.column_names
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise Unreadable(f"has two columns `{twice}`")
     columns = [_values(name, table.column(name)) for name in names]
-    return Scan.of([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
+    return Scan.of(given([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)], texts))
+
+
+def given(rows: list[Row], texts: Sequence[str] = ()) -> list[Row]:
+    """Rows of a typed table without the keys that its schema has filled into messages and tools with nulls."""
+    names = {*TEXTS, *texts}
+    return [{k: _given(v) if k in names else v for k, v in row.items()} for row in rows]
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_given(each) for each in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {k: _given(v) for k, v in cast("dict[str, Any]", value).items() if v is not None}
+    return value
 
 
 def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     try:
-        return column.to_pylist()
+        return column.to_pylist(maps_as_pydicts="strict")
     except Exception as error:
         # conversions raise what they like: time zones that nobody knows, numbers out of range, text that is not UTF-8
         raise Unreadable(f"column `{name}` of type {column.type} can't be read: {first_line(error)}") from None
@@ -279,7 +313,7 @@ def _separated(file: BinaryIO, asked: _Asked, delimiter: str | None) -> Scan:
     import pyarrow as pa
     from pyarrow import csv
 
-    data = _utf8(file).read()
+    data = utf8(file).read()
     data.decode("utf-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():

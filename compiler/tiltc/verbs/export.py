@@ -12,47 +12,50 @@ from tiltc.verbs.show import load_plan, print_findings
 if TYPE_CHECKING:
     from tiltc.plan import Plan
 
-ENDINGS = (".parquet", ".jsonl")
 SIGN = """margin has the sign of TRL's RewardTrainer, which subtracts it: r_chosen - r_rejected - margin. It is the
 plan's margin offset, which is added in the DPO loss, times -1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", type=Path, metavar="PLAN", help="plan folder")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="a .parquet or .jsonl file")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="a .parquet, .jsonl or .jsonl.gz file"
+    )
     parser.add_argument("--data", type=Path, metavar="FILE", help="the data, where the plan names no local file")
     parser.epilog = SIGN
 
 
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
-    from tiltc.datafile import write_data
-    from tiltc.export import export
+    from tiltc.export import export, write_export
 
     _check_output(args.output)
     loaded = load_plan(args.plan, out, err)
     if loaded is None:
         return FINDINGS
     data = args.data or _data_of(loaded.plan, args.plan)
-    if not data.is_file():
+    if not data.exists():
         raise UsageError(f"no data file `{data}`; say with --data where it is")
-    if args.output.exists() and args.output.samefile(data):
+    if data.resolve() in (args.output.resolve(), *args.output.resolve().parents):
         raise UsageError(f"`{args.output}` is the data itself: write to another file")
     try:
-        table, found = export(loaded, data)
+        exported, found = export(loaded, data)
+        if exported is not None:
+            found.extend(write_export(exported, args.output))
         print_findings(found, out, err)
-        if table is None:
+        if exported is None or found.failed:
             return FINDINGS
-        write_data(table, args.output)
     except (OSError, TypeError, ValueError) as problem:
         err.write(f"tiltc: can't write {args.output}: {problem}\n")
         return FAILURE
-    err.write(f"wrote {args.output}: {table.num_rows} rows; a trainer that adds an offset takes -margin\n")
+    err.write(f"wrote {args.output}: {len(exported.rows)} rows; a trainer that adds an offset takes -margin\n")
     return CLEAN
 
 
 def _check_output(file: Path) -> None:
-    if file.suffix.lower() not in ENDINGS:
-        raise UsageError(f"`{file}` is neither {' nor '.join(ENDINGS)}")
+    from tiltc.export import WRITERS, ending
+
+    if ending(file) not in WRITERS:
+        raise UsageError(f"`{file}` is none of {', '.join(WRITERS)}")
     if not file.absolute().parent.is_dir():
         raise UsageError(f"no folder `{file.parent}` to write into")
 
