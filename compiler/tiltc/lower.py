@@ -11,6 +11,8 @@ import numpy.typing as npt
 from tiltc.canonical import sha256_text
 from tiltc.choose import Solved
 from tiltc.controls import control_texts
+from tiltc.datafile import data_sha256
+from tiltc.evidence import local_path
 from tiltc.forecast import forecast
 from tiltc.plan import Action, Allowed, Control, Pins, Plan, PlanConcept, Spend, Steering
 from tiltc.planfile import row_table, sealed
@@ -150,8 +152,14 @@ def _pins(spec_file: SpecFile, manifest: Manifest, concepts: tuple[PlanConcept, 
         tokenizer=manifest.tokenizer,
         max_length=manifest.max_length,
         contrasts={c.name: c.contrast for c in concepts if c.contrast},
+        prompts=_prompts_pin(spec_file),
         rows="",  # filled in by `sealed`
     )
+
+
+def _prompts_pin(spec_file: SpecFile) -> str:
+    file = local_path(spec_file.spec.verify.prompts, spec_file.folder)
+    return data_sha256(file) if file is not None and (file.is_file() or file.is_dir()) else ""
 
 
 def _concepts(solved: Solved) -> tuple[PlanConcept, ...]:

@@ -9,9 +9,9 @@ The field comments say which fields the runtime acts on; everything else is ther
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Steerer, Train, VectorTool, Verify
 
@@ -37,21 +37,40 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelPin(Frozen):
+class Lean(Frozen):
+    """Leaves out what is empty of the fields that came later: pins from before keep their digests."""
+
+    LATER: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _lean(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value or key not in self.LATER}
+
+
+class ModelPin(Lean):
+    LATER: ClassVar[tuple[str, ...]] = ("files",)
+
     name: str
     #: sha256 over the weight tensors' bytes in name order
     digest: str
     layers: int
     width: int
+    #: sha256 of each file beside the weights that decides tokens or the forward pass, see `evidence/settings.py`; empty
+    #: for built-in models, whose folders are checked against their own list
+    files: dict[str, str] = {}
 
 
-class SaePin(Frozen):
+class SaePin(Lean):
+    LATER: ClassVar[tuple[str, ...]] = ("config",)
+
     name: str
     #: sha256 over the parameter tensors' bytes in name order
     digest: str
     hook: str
     width: int
     features: int
+    #: sha256 of the settings that it is read with; empty for built-in SAEs
+    config: str = ""
 
 
 class DataPin(Frozen):
@@ -63,8 +82,10 @@ class DataPin(Frozen):
     file_sha256: str | None = None
 
 
-class Pins(Frozen):
+class Pins(Lean):
     """Everything the plan depends on. The runtime refuses to run when one of these no longer holds."""
+
+    LATER: ClassVar[tuple[str, ...]] = ("prompts",)
 
     spec: str
     evidence: str
@@ -78,6 +99,8 @@ class Pins(Frozen):
     max_length: int
     #: contrast set digest by concept name
     contrasts: dict[str, str] = {}
+    #: sha256 of the file that `verify.prompts` names; empty for a built-in set
+    prompts: str = ""
     #: digest of rows.parquet's contents (not its bytes): see `planfile.rows_digest`
     rows: str
     #: digest of tools.safetensors' contents (not its bytes); empty without one: see `evidence.weights`

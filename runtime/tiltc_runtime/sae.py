@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tiltc.canonical import canonical_json, sha256_text
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import local_path, weights_digest
+from tiltc.evidence import Unsealed, json_digest, local_path, weights_digest
 from tiltc.hook import hook_layer
 from tiltc.plan import ModelPin, SaePin
 from tiltc.spec import SaeRef
@@ -198,15 +199,17 @@ def _from_folder(name: str, place: Path) -> Sae:
     try:
         config = SaeConfig.read(json.loads((place / CONFIG).read_bytes()))
         tensors = load_file(place / WEIGHTS)
-        digest = weights_digest(place)
+        seal = (weights_digest(place), "" if name.startswith("builtin:") else json_digest(place / CONFIG))
+    except Unsealed as fault:
+        refuse("T575", f"`{name}`", notes=(str(fault),))
     except ValidationError as error:
         first: Any = error.errors()[0]
         refuse("T509", f"{name}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     except Exception as error:
         refuse("T509", f"{name} can't be read: {error}")
     if config.light:
-        return _checked(name, config, digest, _float(tensors, config), None)
-    return _checked(name, config, digest, _float(tensors, config), _sae_lens(name, place))
+        return _checked(name, config, seal, _float(tensors, config), None)
+    return _checked(name, config, seal, _float(tensors, config), _sae_lens(name, place))
 
 
 def _sae_lens(name: str, place: Path) -> Any:
@@ -230,7 +233,9 @@ def _from_release(ref: SaeRef) -> Sae:
     except Exception as error:
         refuse("T509", f"{name} can't be loaded: {str(error).splitlines()[0][:300]}")
     tensors = dict(whole.state_dict())
-    return _checked(name, config, state_digest(tensors), tensors, None if config.light else whole)
+    # the releases' files are brought into one form by sae-lens, and each version adds to it
+    said = sha256_text(canonical_json(config.model_dump(mode="json", exclude_defaults=True)))
+    return _checked(name, config, (state_digest(tensors), said), tensors, None if config.light else whole)
 
 
 def _float(tensors: dict[str, Tensor], config: SaeConfig) -> dict[str, Tensor]:
@@ -239,7 +244,8 @@ def _float(tensors: dict[str, Tensor], config: SaeConfig) -> dict[str, Tensor]:
     return floats
 
 
-def _checked(name: str, config: SaeConfig, digest: str, tensors: dict[str, Tensor], whole: Any) -> Sae:
+def _checked(name: str, config: SaeConfig, seal: tuple[str, str], tensors: dict[str, Tensor], whole: Any) -> Sae:
+    """`seal`: the digests of the weights and of the settings."""
     shapes = {"W_enc": (config.d_in, config.d_sae), "W_dec": (config.d_sae, config.d_in), "b_dec": (config.d_in,)}
     if whole is None:
         shapes["b_enc"] = (config.d_sae,)
@@ -252,5 +258,6 @@ def _checked(name: str, config: SaeConfig, digest: str, tensors: dict[str, Tenso
     if bad := [key for key, tensor in sorted(tensors.items()) if not torch.isfinite(tensor).all()]:
         refuse("T509", f"{name}: {', '.join(bad)} has values that are not finite")
     hook = parse_hook(config)
-    pin = SaePin(name=name, digest=digest, hook=hook.name, width=config.d_in, features=config.d_sae)
+    digest, settings = seal
+    pin = SaePin(name=name, digest=digest, hook=hook.name, width=config.d_in, features=config.d_sae, config=settings)
     return Sae(pin, config, hook, tensors, whole)

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 from scipy.sparse import csc_matrix
 
+from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc.files import writing
@@ -21,7 +22,7 @@ from tiltc.plan import Plan
 from tiltc.planfile import read_plan
 from tiltc.spec import Verify
 from tiltc_runtime.activations import read_prompt_features, read_texts
-from tiltc_runtime.admit import check_sae
+from tiltc_runtime.admit import check_model, check_sae
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.frontier import differences, frontiers, read_report
 from tiltc_runtime.loading import LoadedModel, load_model
@@ -107,7 +108,8 @@ def verify(
     asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
     prompts, more = read_prompts(_prompts_name(asked, run.root))
     found.extend(more)
-    if prompts is None:
+    found.extend(check_prompts(run.plan, _prompts_name(asked, run.root)))
+    if prompts is None or found.failed:
         return None, found
     try:
         report, more = _measure(run, _Others(plain, arm, swept), asked, prompts, store, say or _silent)
@@ -190,6 +192,15 @@ def check_control(run: Run, control: Run) -> Diagnostics:
     differ = [name for name, value in both[0].items() if both[1][name] != value]
     if differ:
         found.add("T655", None, f"{control.folder}", notes=[f"other {name}" for name in differ])
+    return found
+
+
+def check_prompts(plan: Plan, name: str) -> Diagnostics:
+    """T579 when the file of prompts is not the one that the plan pins."""
+    found = Diagnostics()
+    if plan.pins.prompts and Path(name).exists() and (now := data_sha256(Path(name))) != plan.pins.prompts:
+        notes = [f"sha256 pinned: {plan.pins.prompts}", f"sha256 found:  {now}"]
+        found.add("T579", None, f"`verify.prompts: {plan.verify.prompts}`", notes=notes)
     return found
 
 
@@ -301,13 +312,10 @@ def _loaded(start: _Start, policy: Policy) -> LoadedModel:
 
 
 def _check_world(start: _Start) -> Diagnostics:
-    """The starting model and the SAE must be the pinned ones, or the scores mean something else."""
-    found = Diagnostics()
-    pinned, actual = start.run.plan.pins.model.digest, start.model.pin.digest
-    if pinned != actual:
-        notes = [f"digest pinned: {pinned}", f"digest found:  {actual}"]
-        found.add("T523", None, f"{start.model.pin.name} is not the model that the plan was compiled for", notes=notes)
-    found.extend(check_sae(start.run.plan, start.sae.pin))
+    """The starting model, its tokenizer and the SAE must be the pinned ones, or the scores mean something else."""
+    plan, found = start.run.plan, Diagnostics()
+    found.extend(check_model(plan, start.model.pin, start.model.tokenizer))
+    found.extend(check_sae(plan, start.sae.pin))
     return found
 
 

@@ -51,8 +51,11 @@ def test_digest_is_of_the_weights(llama: Path, tmp_path: Path) -> None:
     tensors = load_file(llama / "model.safetensors")
     assert weights_digest(llama) == state_digest(tensors)
     names = sorted(tensors)
-    save_file({n: tensors[n] for n in names[5:]}, tmp_path / "model-1.safetensors")
-    save_file({n: tensors[n] for n in names[:5]}, tmp_path / "model-2.safetensors", metadata={"format": "pt"})
+    parts = {"model-1.safetensors": names[5:], "model-2.safetensors": names[:5]}
+    for file, part in parts.items():
+        save_file({n: tensors[n] for n in part}, tmp_path / file, metadata={"format": "pt"} if "2" in file else None)
+    places = {name: file for file, part in parts.items() for name in part}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     assert weights_digest(tmp_path) == weights_digest(llama)
     tensors[names[0]].view(-1)[0] += 1
     assert state_digest(tensors) != weights_digest(llama)
@@ -216,7 +219,7 @@ def test_builtin_adapter_is_merged_once(
 ) -> None:
     """An adapted model computes base + scale * B A, is made once, and is pinned by the digests of base and adapter."""
     adapter = tmp_path / "adapter"
-    raised = get_peft_model(
+    raised: Any = get_peft_model(
         tiny_model(), LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
     )
     raised.save_pretrained(adapter)

@@ -6,5 +6,6 @@ from tiltc.codes.code import Code
 from tiltc.codes.exporting import EXPORTING
 from tiltc.codes.harvesting import HARVESTING
 from tiltc.codes.running import RUNNING
+from tiltc.codes.sealing import SEALING
 
-STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *EXPORTING)
+STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *EXPORTING, *SEALING)

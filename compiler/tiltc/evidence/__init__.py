@@ -21,8 +21,9 @@ from tiltc.evidence.open import open_evidence
 from tiltc.evidence.read import ContrastSet, Evidence, Shard
 from tiltc.evidence.reft import Adapter, AdapterPin, AdapterRecipe, read_adapter
 from tiltc.evidence.sampled import Answer, Recipe, SampledManifest, recipe_of
+from tiltc.evidence.settings import json_digest, settings_digests, settings_notes
 from tiltc.evidence.token_scores import SIDES, AttentionTool, TokenPin, TokenScores, TokenTool, Tool, token_scores
-from tiltc.evidence.weights import adapted_digest, weights_digest
+from tiltc.evidence.weights import Unsealed, adapted_digest, weights_digest
 
 __all__ = [
     "CLEAN",
@@ -59,12 +60,14 @@ __all__ = [
     "TokenScores",
     "TokenTool",
     "Tool",
+    "Unsealed",
     "adapted_digest",
     "answers",
     "contrast_digest",
     "evidence_request",
     "examples_digest",
     "find_evidence",
+    "json_digest",
     "local_path",
     "open_evidence",
     "prompt_key",
@@ -72,6 +75,8 @@ __all__ = [
     "read_examples",
     "read_probe",
     "recipe_of",
+    "settings_digests",
+    "settings_notes",
     "steer_key",
     "token_scores",
     "weights_digest",

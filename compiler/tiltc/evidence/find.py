@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,9 +12,14 @@ from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import FORMAT, Manifest
 from tiltc.evidence.open import written_format
+from tiltc.evidence.settings import json_digest, settings_digests
 from tiltc.evidence.weights import weights_digest
 from tiltc.paths import find_path
+from tiltc.plan import ModelPin, SaePin
 from tiltc.spec import FileRef, HubRef, SaeRef, Spec
+
+#: the settings of a local SAE
+SAE_CONFIG = "cfg.json"
 
 Request = dict[str, str | int | None]
 
@@ -59,7 +65,7 @@ def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[
         fitting = [(path, m) for path, m in asked if m.request.get("data") == request["data"]]
     else:
         fitting = _of_file(data, asked, request, found)
-    fitting = _of_weights(fitting, spec, folder) if len(fitting) > 1 else fitting
+    fitting = _with_settings(_of_weights(fitting, spec, folder)) if len(fitting) > 1 else fitting
     if found.failed:
         return None, found
     if len(fitting) == 1:
@@ -74,11 +80,11 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
     asked, has = evidence_request(spec), dict(manifest.request)
     for key, ref, pin in (("model", spec.model, manifest.model), ("sae", spec.sae, manifest.sae)):
         now = _local_weights(ref, folder)
-        if now is not None and now != pin.digest:
-            asked[key], has[key] = (
-                f"{asked[key]} with digest {now[:16]}",
-                f"{has.get(key)} with digest {pin.digest[:16]}",
-            )
+        if now is not None and now.digest != pin.digest:
+            asked[key] = f"{asked[key]} {now.said}"
+            has[key] = f"{has.get(key)} with digest {pin.digest[:16]}"
+        elif now is not None and (other := now.differing(pin)):
+            asked[key] = f"{asked[key]} with another {' and '.join(other)}"
     data = local_path(spec.data, folder)
     # evidence holds the texts, so the file itself may be elsewhere
     if data is not None and data.exists():
@@ -145,19 +151,55 @@ def _of_file(
 
 
 def _of_weights(fitting: list[tuple[Path, Manifest]], spec: Spec, folder: Path | None) -> list[tuple[Path, Manifest]]:
-    """Of several, those harvested with the local weights as they are now."""
+    """Of several, those harvested with the local weights and settings as they are now."""
     for ref, pin in ((spec.model, "model"), (spec.sae, "sae")):
         now = _local_weights(ref, folder)
         if now is not None:
-            fitting = [(place, m) for place, m in fitting if getattr(m, pin).digest == now]
+            fitting = [(place, m) for place, m in fitting if now.fits(getattr(m, pin))]
     return fitting
 
 
-def _local_weights(ref: object, folder: Path | None) -> str | None:
-    """The digest of the weights in a local folder that a reference names; None for anything else."""
+def _with_settings(fitting: list[tuple[Path, Manifest]]) -> list[tuple[Path, Manifest]]:
+    """Of several, those that pin the settings: the others are of a version that did not."""
+    pinned = [(place, m) for place, m in fitting if m.model.files or m.sae.config]
+    return pinned or fitting
+
+
+@dataclass(frozen=True)
+class _Local:
+    """What a local folder of a model or of an SAE holds now."""
+
+    digest: str
+    settings: dict[str, str]
+    #: why no digest can be had
+    fault: str = ""
+
+    @property
+    def said(self) -> str:
+        return f"that can't be read: {self.fault}" if self.fault else f"with digest {self.digest[:16]}"
+
+    def differing(self, pin: ModelPin | SaePin) -> list[str]:
+        """The files that are not as pinned; none where the evidence does not say."""
+        pinned = pin.files if isinstance(pin, ModelPin) else {SAE_CONFIG: pin.config} if pin.config else {}
+        return [
+            name for name in sorted({*pinned, *self.settings}) if pinned and pinned.get(name) != self.settings.get(name)
+        ]
+
+    def fits(self, pin: ModelPin | SaePin) -> bool:
+        return self.digest == pin.digest and not self.differing(pin)
+
+
+def _local_weights(ref: object, folder: Path | None) -> _Local | None:
+    """The weights in a local folder that a reference names; None for anything else."""
     path = local_path(ref, folder)
-    there = path is not None and path.is_dir() and any(path.glob("*.safetensors"))
-    return weights_digest(path) if path is not None and there else None
+    if path is None or not path.is_dir() or not any(path.glob("*.safetensors")):
+        return None
+    config = path / SAE_CONFIG
+    try:
+        settings = {SAE_CONFIG: json_digest(config)} if config.is_file() else settings_digests(path)
+        return _Local(weights_digest(path), settings)
+    except (OSError, ValueError) as fault:
+        return _Local("", {}, str(fault))
 
 
 def _none(store: Path, request: Request, _: list[Path], found: Diagnostics) -> None:

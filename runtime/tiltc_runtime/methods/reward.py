@@ -90,7 +90,9 @@ def _with_head(job: Job) -> Any:
     train, place = job.admitted.plan.train, str(job.admitted.model_folder)
     set_seed(train.seed)
     try:
-        return AutoModelForSequenceClassification.from_pretrained(place, dtype=weights_dtype(train), num_labels=1)
+        return AutoModelForSequenceClassification.from_pretrained(
+            place, dtype=weights_dtype(train), num_labels=1, use_safetensors=True
+        )
     except ValueError as error:
         helps = ("train.method `reward` needs an architecture that transformers can classify sequences with",)
         refuse(

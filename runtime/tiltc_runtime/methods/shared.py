@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def start_policy(job: Job) -> Any:
     """The start model as a causal LM, in the precision that the plan's weights are held in."""
     dtype = weights_dtype(job.admitted.plan.train)
-    return AutoModelForCausalLM.from_pretrained(str(job.admitted.model_folder), dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(str(job.admitted.model_folder), dtype=dtype, use_safetensors=True)
 
 
 def adapter_of(job: Job, model: Any) -> LoraConfig | None:
