@@ -14,7 +14,7 @@ from tiltc.controls import control_texts
 from tiltc.datafile import data_sha256
 from tiltc.evidence import local_path
 from tiltc.forecast import forecast
-from tiltc.plan import Action, Allowed, Control, Pins, Plan, PlanConcept, Spend, Steering
+from tiltc.plan import Action, Allowed, Control, Finding, Pins, Plan, PlanConcept, Spend, Steering
 from tiltc.planfile import row_table, sealed
 from tiltc.protocols import Decision
 from tiltc.resolve.pulls import steering_tool
@@ -43,7 +43,13 @@ class Compiled(NamedTuple):
     tools: dict[str, Array]
 
 
-def lower(spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tuple[Allowed, ...]) -> Compiled:
+def lower(
+    spec_file: SpecFile,
+    solved: Solved,
+    manifest: Manifest,
+    allowed: tuple[Allowed, ...],
+    findings: tuple[Finding, ...] = (),
+) -> Compiled:
     """The solved spec in the form that is written."""
     rows, tools = _rows(solved), _tools(solved)
     spec = spec_file.spec
@@ -59,14 +65,17 @@ def lower(spec_file: SpecFile, solved: Solved, manifest: Manifest, allowed: tupl
         budget=spec.budget,
         pins=_pins(spec_file, manifest, concepts),
         overrides=dict(sorted(spec_file.overrides.items())),
+        signals=spec.signals,
         concepts=concepts,
         discovered=solved.checked.resolved.discovered,
         prompts=_prompts(solved),
         steering=_steering(solved),
         controls=_controls(solved),
-        actions=tuple(_action(d) for d in solved.decisions),
+        # a signal whose mechanism turned out to have nothing to do has none
+        actions=tuple(_action(d) for d in solved.decisions if d.strength or d.rows.any()),
         forecast=forecast(solved),
         spend=_spend(solved),
+        findings=findings,
         allowed=allowed,
     )
     return Compiled(sealed(plan, rows, tools), rows, tools)

@@ -36,11 +36,14 @@ def compile_spec(
     from tiltc.check import check, static
     from tiltc.choose import choose
     from tiltc.derived import Derived
+    from tiltc.findings import as_findings
     from tiltc.lower import lower
     from tiltc.plan import Allowed
     from tiltc.resolve import resolve
 
     found = Diagnostics(list(said or ()))
+    # of what was said before, all that is no finding on the spec is one on this machine's store: no part of a plan
+    before = frozenset(found.found)
     found.extend(static(spec_file))
     if found.failed:
         return None, found
@@ -59,4 +62,5 @@ def compile_spec(
         return None, found
     found, used = apply_allows(spec_file, found, JUDGED)
     allowed = tuple(Allowed(code=a.code, because=a.because) for a in used)
-    return lower(spec_file, solved, evidence.manifest, allowed), found
+    told = as_findings(d for d in found if d.code.startswith(JUDGED) or d not in before)
+    return lower(spec_file, solved, evidence.manifest, allowed, told), found

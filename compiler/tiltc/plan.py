@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Steerer, Train, VectorTool, Verify
+from tiltc.spec import Budget, Concept, FileRef, HubRef, Readout, SaeRef, Signal, Steerer, Train, VectorTool, Verify
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 
 #: Columns of `rows.parquet`: name, pyarrow type, meaning. Masks hold for the policy and for the reference; prompts and
 #: steering for the policy alone, in training alone.
@@ -319,10 +319,19 @@ class ForecastRow(Frozen):
 
 
 class Discovered(Frozen):
-    """A feature group found in the data, without a name: for collateral and for testing the forecast."""
+    """A feature group found in the data that no concept names: for collateral and for testing the forecast."""
 
     name: str
     group: Group
+    #: a name for reading, made from the texts in which the group is loud as an audit makes it; it enters no test
+    title: str = ""
+    #: what a spec may name the group by, `audit: ID`: `g-` and 12 hex digits of the hash of its features
+    audit: str = ""
+
+    @property
+    def called(self) -> str:
+        """What a reader is told in place of `name`, which says nothing."""
+        return f"{self.title} ({self.audit})" if self.title and self.audit else self.name
 
 
 class Spend(Frozen):
@@ -342,10 +351,21 @@ class Allowed(Frozen):
     because: str
 
 
+class Finding(Frozen):
+    """What a stage had to say, as it is kept: without its place, which moves with every comment of the spec."""
+
+    code: str
+    title: str
+    severity: str
+    text: str
+    notes: tuple[str, ...] = ()
+    helps: tuple[str, ...] = ()
+
+
 class Plan(Frozen):
     """`plan.json`."""
 
-    plan_version: Literal[4] = 4
+    plan_version: Literal[5] = 5
     compiler: str
     name: str
     #: the runtime acts on: model, sae, data, train, verify, pins, prompts, steering, controls, and rows.parquet
@@ -357,6 +377,8 @@ class Plan(Frozen):
     budget: Budget
     pins: Pins
     overrides: dict[str, Any] = {}
+    #: as the spec has them, in its order, with the defaults filled in
+    signals: tuple[Signal, ...] = ()
     concepts: tuple[PlanConcept, ...]
     discovered: tuple[Discovered, ...] = ()
     #: instructions added at the end of the last user turn, and vectors: what rows.parquet counts from 0
@@ -367,6 +389,8 @@ class Plan(Frozen):
     actions: tuple[Action, ...]
     forecast: tuple[ForecastRow, ...]
     spend: Spend
+    #: warnings and notes that the compiler had and the spec doesn't allow
+    findings: tuple[Finding, ...] = ()
     allowed: tuple[Allowed, ...] = ()
     #: sha256 over the canonical JSON of all other fields
     digest: str = ""

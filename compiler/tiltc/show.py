@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from tiltc.asked import asked, by_label, options
 from tiltc.canonical import canonical_json
 from tiltc.family import Kin, relatives
 from tiltc.figures import NONE, STYLES, Style, count, interval, number, share, short, signed
 from tiltc.plan import Action, ForecastRow, Plan, PlanConcept
+from tiltc.spec import Signal
 from tiltc.templating import render_template
 
 #: Collateral is listed for this many concepts, those that move most.
@@ -34,6 +36,8 @@ class SignalView:
     forecast: ForecastRow
     relatives: tuple[tuple[Kin, ForecastRow], ...] = ()
     told: tuple[tuple[str, str], ...] = ()
+    #: as the spec has it; None for what no signal names as a whole
+    ask: Signal | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ class PlanView:
     @property
     def movers(self) -> tuple[ForecastRow, ...]:
         return self.collateral[:MOVERS]
+
+    @property
+    def called(self) -> dict[str, str]:
+        """What a reader is told for the names of discovered groups."""
+        return {group.name: group.called for group in self.plan.discovered}
 
 
 def view(plan: Plan) -> PlanView:
@@ -66,7 +75,19 @@ def _signal(plan: Plan, concept: PlanConcept, row: ForecastRow) -> SignalView:
     # whose a prompt is stands with its control, which a plan may lack
     both = zip(plan.prompts, plan.controls, strict=False)
     told = tuple((prompt, control.text) for prompt, control in both if control.signal == named)
-    return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row), told)
+    ask = by_label(plan).get(row.label) if row.verb else None
+    return SignalView(row.verb or "measure", concept, actions, row, _relatives(plan, row), told, ask)
+
+
+def idle(row: ForecastRow) -> str:
+    """Why a signal has no action of its own, on one line."""
+    if row.target is None or not met(row):
+        return "none of its own"
+    if row.verb == "keep":
+        return "none of its own: what the others do leaves it within its tolerance"
+    if _within(row, row.plain.value):
+        return "none: the data is within tolerance of what is asked as it is"
+    return "none of its own: what the others do takes it to its target"
 
 
 def _relatives(plan: Plan, row: ForecastRow) -> tuple[tuple[Kin, ForecastRow], ...]:
@@ -125,9 +146,14 @@ def met(row: ForecastRow) -> bool | None:
     """Whether the first-step forecast is within tolerance of its target; None where there is no target."""
     if row.target is None:
         return None
+    return _within(row, row.tilted.value)
+
+
+def _within(row: ForecastRow, value: float) -> bool:
+    target = row.target or 0.0
     # a tight constraint sits on its boundary, and plans carry six digits
-    digits = 1e-5 * (abs(row.tilted.value) + abs(row.target))
-    return abs(row.tilted.value - row.target) <= (row.tolerance or 0.0) + digits + 1e-9
+    digits = 1e-5 * (abs(value) + abs(target))
+    return abs(value - target) <= (row.tolerance or 0.0) + digits + 1e-9
 
 
 def show(plan: Plan, style: Format = "text") -> str:
@@ -148,11 +174,14 @@ def _values(page: PlanView, style: Style) -> dict[str, Any]:
         "view": page,
         "along": along,
         "apart": apart,
+        "asked": asked,
+        "idle": idle,
         "plan": page.plan,
         "training": training(page.plan),
         "pins": style.table(PIN_HEADER, pin_rows(page.plan, style)),
         "forecast": _forecast_table(page.signals, style),
-        "movers": page.movers and style.table(MOVER_HEADER, [_mover_row(row, style) for row in page.movers]),
+        "movers": page.movers
+        and style.table(MOVER_HEADER, [_mover_row(row, page.called, style) for row in page.movers]),
         "dropped": spend.rows - spend.unusable - spend.kept,
         "usable": max(spend.rows - spend.unusable, 1),
     }
@@ -199,8 +228,8 @@ def _forecast_row(signal: SignalView, style: Style) -> tuple[str, ...]:
     return (style.name(row.label), signal.verb, *_figures(row)[:3], target, verdict, *_figures(row)[3:])
 
 
-def _mover_row(row: ForecastRow, style: Style) -> tuple[str, ...]:
-    return (style.name(row.name), row.kind, *_figures(row))
+def _mover_row(row: ForecastRow, called: Mapping[str, str], style: Style) -> tuple[str, ...]:
+    return (style.name(called.get(row.name, row.name)), row.kind, *_figures(row))
 
 
 def _figures(row: ForecastRow) -> tuple[str, ...]:
@@ -227,10 +256,13 @@ def _data(page: PlanView) -> dict[str, Any]:
     plan = page.plan.model_dump(mode="json", by_alias=True)
     kept = ("name", "digest", "compiler", "model", "sae", "data", "pins", "train", "verify", "budget", "overrides")
     return {
-        **{key: plan[key] for key in (*kept, "spend", "allowed")},
+        **{key: plan[key] for key in (*kept, "spend", "findings", "allowed")},
         "signals": [_signal_data(signal) for signal in page.signals],
         "gates": [gate.model_dump(mode="json", by_alias=True) for gate in page.gates],
-        "collateral": [row.model_dump(mode="json") | {"moved": moved(row)} for row in page.collateral],
+        "collateral": [
+            row.model_dump(mode="json") | {"moved": moved(row), "called": page.called.get(row.name, row.name)}
+            for row in page.collateral
+        ],
     }
 
 
@@ -239,6 +271,7 @@ def _signal_data(signal: SignalView) -> dict[str, Any]:
     return {
         "verb": signal.verb,
         "concept": signal.concept.model_dump(mode="json", by_alias=True),
+        "asked": options(signal.ask) if signal.ask is not None else {},
         "actions": [action.model_dump(mode="json") for action in signal.actions],
         "forecast": row.model_dump(mode="json")
         | {"remaining": remaining(row), "remaining_defined": defined(row), "met": met(row)},

@@ -98,7 +98,9 @@ class Concept(Closed):
     label: str | None = None
     features: tuple[int, ...] | None = None
     audit: str | None = Field(
-        default=None, pattern=r"^[gdp]-[0-9a-f]{12}$", description="a cluster that `tiltc audit` found in this evidence"
+        default=None,
+        pattern=r"^[gdp]-[0-9a-f]{12}$",
+        description="a cluster that `tiltc audit` found in this evidence, or a group that a plan of it lists",
     )
     at_least: int = Field(default=1, ge=1, description="matches needed for the concept to count as present")
     reads: Literal["response", "prompt"] = "response"
@@ -148,7 +150,7 @@ def _apart_from(value: Any) -> Any:
     names = isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value)
     if value not in ("parents", "siblings", "keeps") and not names:
         raise ValueError("must be `parents`, `siblings`, `keeps` or a list of concepts")
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 #: What a signal is to be told apart from: relatives by `parents:`, what the spec keeps, or concepts by name.

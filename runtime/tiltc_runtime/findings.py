@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tiltc.codes import CODES
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import number
+from tiltc.findings import as_findings
 from tiltc.plan import Interval
 from tiltc_runtime.outcome import VERDICT_CODES, spans_zero
 from tiltc_runtime.report.figures import level, shift
-from tiltc_runtime.report.model import ConceptOutcome, Finding, Levels, Measure, Report
+from tiltc_runtime.report.model import ConceptOutcome, Levels, Measure, Report
 
 #: false discovery rate at which an unnamed shift is worth a warning
 Q_COLLATERAL = 0.05
@@ -35,19 +35,6 @@ def effect_findings(report: Report, timed_out: Sequence[str] = ()) -> tuple[Repo
     _chance(report, found)
     _degenerate(report, found)
     return report.model_copy(update={"findings": as_findings(found)}), found
-
-
-def as_findings(found: Diagnostics) -> tuple[Finding, ...]:
-    """Diagnostics as the page shows them, errors first."""
-    order = ("error", "warning", "note")
-    findings = [
-        Finding(
-            code=d.code, title=CODES[d.code].title, severity=str(d.severity), text=d.primary.text, notes=d.notes,
-            helps=d.helps,
-        )
-        for d in found
-    ]  # fmt: skip
-    return tuple(sorted(findings, key=lambda f: order.index(f.severity)))
 
 
 def _verdict(concept: ConceptOutcome, report: Report, found: Diagnostics) -> None:

@@ -13,6 +13,7 @@ from tiltc.plan import (
     Defined,
     Detection,
     Discovered,
+    Finding,
     ForecastRow,
     Group,
     Interval,
@@ -26,7 +27,7 @@ from tiltc.plan import (
     Spend,
 )
 from tiltc.planfile import row_table, sealed
-from tiltc.spec import Budget, Concept, Lora, Train, Verify
+from tiltc.spec import Budget, Concept, Keep, Lora, Suppress, Train, Verify
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +150,12 @@ def plan(**changes: Any) -> Plan:
         pins=pins(),
         overrides={"train.beta": 0.1},
         concepts=concepts(),
-        discovered=(Discovered(name="found-1", group=group((33, 0.5), (34, 0.5))),),
+        signals=(Suppress(suppress=BOLD), Keep(keep=LISTS)),
+        discovered=(
+            Discovered(
+                name="found-1", group=group((33, 0.5), (34, 0.5)), title="sorry · confusion", audit="g-0123456789ab"
+            ),
+        ),
         actions=(
             Action(
                 mechanism="reward", signal=f"suppress: {BOLD}", concept=BOLD, strength=0.83, rows_touched=288,
@@ -158,6 +164,14 @@ def plan(**changes: Any) -> Plan:
         ),
         forecast=forecast(),
         spend=Spend(rows=PAIRS, kept=474, effective_sample=0.881, largest_weight=1.0, largest_offset=2.31),
+        findings=(
+            Finding(
+                code="T409", title="readout and definition disagree", severity="warning",
+                text=f"the plan leaves 5% of `{BOLD}` by its readout, 29% by its own detector",
+                notes=("the detector finds it in chosen alone in 160 pairs, in rejected alone in 21",),
+                helps=("solve for what the detector sees: `readout: detector`",),
+            ),
+        ),
         allowed=(Allowed(code="T305", because="the gate is meant to be narrow"),),
     ).model_copy(update=changes)  # fmt: skip
     return sealed(bare, rows())

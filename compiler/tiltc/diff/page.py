@@ -66,7 +66,7 @@ def _values(changes: PlanDiff, style: Style) -> dict[str, Any]:
 def _forecast_row(d: ForecastDiff, style: Style) -> tuple[str, ...]:
     rows = (d.before, d.after)
     tilted = [interval(row.tilted) if row else NONE for row in rows]
-    return (style.name(d.name), *tilted, *(signed(row.simulated_tilted) if row else NONE for row in rows))
+    return (style.name(d.called or d.name), *tilted, *(signed(row.simulated_tilted) if row else NONE for row in rows))
 
 
 def _example(change: RowChange, style: Style) -> tuple[str, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
+from tiltc.asked import by_label, options, written
 from tiltc.diff.rows import RowsDiff, compare_rows
 from tiltc.plan import ForecastRow, Interval, Plan, PlanConcept
+from tiltc.spec import Signal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +45,8 @@ class ForecastDiff:
     name: str
     before: ForecastRow | None
     after: ForecastRow | None
+    #: what a reader is told for the name
+    called: str = ""
 
     @property
     def named(self) -> bool:
@@ -64,7 +68,7 @@ class PlanDiff:
     name: Change
     digest: Change
     pins: tuple[Change, ...]
-    #: verb of each signal, by concept
+    #: verb of each signal, by label, and what of its options differs, in the spec's own form
     signals: tuple[Change, ...]
     #: whole actions, by signal and mechanism
     actions: tuple[Change, ...]
@@ -74,6 +78,8 @@ class PlanDiff:
     spend: tuple[Change, ...]
     #: train, verify, budget, model, sae, data, overrides
     settings: tuple[Change, ...]
+    #: findings of the compile, by code and what they are about
+    findings: tuple[Change, ...]
     allowed: tuple[Change, ...]
     #: fields for which this diff has no section of its own
     other: tuple[Change, ...] = ()
@@ -85,7 +91,7 @@ class PlanDiff:
         return same_rows_and_name and not any(getattr(self, section) for section in SECTIONS)
 
 
-SECTIONS = ("pins", "signals", "actions", "concepts", "forecast", "spend", "settings", "allowed", "other")
+SECTIONS = ("pins", "signals", "actions", "concepts", "forecast", "spend", "settings", "findings", "allowed", "other")
 
 
 def diff(before: Plan, after: Plan, rows_before: pa.Table, rows_after: pa.Table) -> PlanDiff:
@@ -95,13 +101,14 @@ def diff(before: Plan, after: Plan, rows_before: pa.Table, rows_after: pa.Table)
         digest=Change("digest", before.digest, after.digest),
         pins=_changes(_flat({"compiler": before.compiler, **_dump(before.pins)}),
                       _flat({"compiler": after.compiler, **_dump(after.pins)})),
-        signals=_changes(_verbs(before), _verbs(after)),
+        signals=(*_changes(_verbs(before), _verbs(after)), *_options(before, after)),
         actions=_changes(_actions(before), _actions(after)),
         concepts=_concepts(before, after),
         forecast=_forecast(before, after),
         rows=compare_rows(rows_before, rows_after),
         spend=_changes(_dump(before.spend), _dump(after.spend)),
         settings=_changes(_settings(before), _settings(after)),
+        findings=_changes(_findings(before), _findings(after)),
         allowed=_changes({a.code: a.because for a in before.allowed}, {a.code: a.because for a in after.allowed}),
         other=_changes(_other(before), _other(after)),
     )  # fmt: skip
@@ -133,6 +140,25 @@ def _verbs(plan: Plan) -> dict[str, str | None]:
     return {row.label: row.verb for row in plan.forecast if row.kind == "declared"}
 
 
+def _options(before: Plan, after: Plan) -> tuple[Change, ...]:
+    """What signals that both plans have ask for differently."""
+    old, new = by_label(before), by_label(after)
+    return tuple(c for label in old if label in new for c in _of_signal(label, old[label], new[label]))
+
+
+def _of_signal(label: str, before: Signal, after: Signal) -> Iterator[Change]:
+    """`to: 1.2x -> 1.5x`; values that are written alike are written in full."""
+    for change in _changes(options(before), options(after)):
+        option, pair = change.name, (change.before, change.after)
+        said = [None if value is None else written(option, value) for value in pair]
+        yield Change(f"{label} {option}", *([str(value) for value in pair] if said[0] == said[1] else said))
+
+
+def _findings(plan: Plan) -> dict[str, Any]:
+    """By code and text; what is different about the same finding shows as a change of it."""
+    return {f"{f.severity}[{f.code}] {f.text}": "; ".join([f.title, *f.notes, *f.helps]) for f in plan.findings}
+
+
 def _actions(plan: Plan) -> dict[str, dict[str, Any]]:
     return {f"{action.signal} ({action.mechanism})": _dump(action) for action in plan.actions}
 
@@ -146,7 +172,10 @@ def _other(plan: Plan) -> dict[str, Any]:
     told: dict[str, Any] = {f"prompt {i}": text for i, text in enumerate(plan.prompts)}
     told |= {f"steering {i}": _dump(steering) for i, steering in enumerate(plan.steering)}
     told |= {f"control {i}": _dump(control) for i, control in enumerate(plan.controls)}
-    groups = {f"discovered {d.name}": _dump(d.group) for d in plan.discovered}
+    groups: dict[str, Any] = {f"discovered {d.name}": _dump(d.group) for d in plan.discovered}
+    groups |= {f"discovered {d.name} is called": d.called for d in plan.discovered}
+    forecast = by_label(plan).values()
+    groups |= {f"signal {i}": _dump(signal) for i, signal in enumerate(plan.signals) if signal not in forecast}
     return groups | told | {"plan_version": plan.plan_version}
 
 
@@ -183,7 +212,10 @@ def _features(before: PlanConcept | None, after: PlanConcept | None) -> tuple[tu
 def _forecast(before: Plan, after: Plan) -> tuple[ForecastDiff, ...]:
     """Changed forecasts: named concepts in the plan's order, then the others, the furthest moved first."""
     old, new = ({row.label: row for row in plan.forecast} for plan in (before, after))
-    found = (ForecastDiff(name, old.get(name), new.get(name)) for name in dict.fromkeys((*old, *new)))
+    called = {group.name: group.called for plan in (before, after) for group in plan.discovered}
+    found = (
+        ForecastDiff(name, old.get(name), new.get(name), called.get(name, name)) for name in dict.fromkeys((*old, *new))
+    )
     changed = [d for d in found if d.before != d.after]
     named = [d for d in changed if d.named]
     rest = sorted((d for d in changed if not d.named), key=lambda d: (-d.shift, d.name))

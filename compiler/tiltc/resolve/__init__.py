@@ -19,6 +19,7 @@ from tiltc.resolve.attention import probe_recipe
 from tiltc.resolve.fitting import Fitted, fit_definition, sampled_of
 from tiltc.resolve.judging import Q_SIGNAL, judge, measured
 from tiltc.resolve.masking import Wanted, mask, token_threshold
+from tiltc.resolve.naming import named_groups
 from tiltc.resolve.pulls import pull_of
 from tiltc.resolve.reft import adapter_recipe, fitted_adapter, gains
 from tiltc.resolve.report import (
@@ -44,7 +45,7 @@ from tiltc.resolve.tools import (
     vector_reader,
     vector_readings,
 )
-from tiltc.resolve.world import World, discovered_groups, gap, read_world
+from tiltc.resolve.world import World, gap, read_world
 from tiltc.resolved import Masking, Measured, ResolvedSignal, ResolvedSpec
 from tiltc.spec import Amplify, Concept, Keep, Readout, Suppress, VectorTool
 from tiltc.stats import mean_effect
@@ -83,7 +84,7 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     if found.failed:
         return None, found
     library = _library(world, spec_file, set(wanted), {n: m for n, m in needed.items() if m})
-    groups = discovered_groups(world)
+    groups = named_groups(world, spec_file.library)
     gaps = np.column_stack(
         [gap(world, group_score(g.group, world.responses)) for g in groups] or [np.zeros((len(world.prompts), 0))]
     )

@@ -13,7 +13,7 @@ from tiltc.canonical import sha256_text
 from tiltc.fit import Detector, Labelled, resolve_group
 from tiltc.groups import make_group, width
 from tiltc.plan import Detection, Group
-from tiltc.resolve.world import World, detector_scores
+from tiltc.resolve.world import World, detector_scores, discovered_groups
 
 if TYPE_CHECKING:
     from tiltc.evidence import ContrastSet, SampledManifest
@@ -72,8 +72,13 @@ def labelled(world: World, definition: Definition) -> Labelled | None:
 
 
 def found_cluster(world: World, key: str) -> tuple[int, ...] | None:
+    """The features of a cluster of the audit, or of a group that plans of this evidence list as discovered."""
     from tiltc.audit.clusters import audit_clusters
+    from tiltc.resolve.naming import group_id
 
+    for found in discovered_groups(world):
+        if group_id(found.group) == key:
+            return tuple(m.feature for m in found.group.members)
     return audit_clusters(world.evidence, world.derived, key[0]).features.get(key)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tiltc.plan import Interval, Kind, Verb, gated
+from tiltc.plan import Finding, Interval, Kind, Verb, gated
 
 REPORT_VERSION = 5
 
@@ -269,17 +269,6 @@ class Frontier(Frozen):
     plain: Interval | None
     loss_start: float | None
     loss_plain: float | None
-
-
-class Finding(Frozen):
-    """A T6xx diagnostic as the page shows it."""
-
-    code: str
-    title: str
-    severity: str
-    text: str
-    notes: tuple[str, ...] = ()
-    helps: tuple[str, ...] = ()
 
 
 class Report(Frozen):
