@@ -47,7 +47,7 @@ def group(*members: tuple[int, float]) -> Group:
 
 
 def detection(sae: float, direction: float, probe: float) -> tuple[Detection, ...]:
-    tools = (("sae", sae), ("direction", direction), ("probe", probe))
+    tools: tuple[tuple[Any, float], ...] = (("sae", sae), ("direction", direction), ("probe", probe))
     return tuple(Detection(tool=t, auroc=around(a, 0.006), positives=128, negatives=352) for t, a in tools)
 
 
