@@ -65,11 +65,12 @@ def harvest(
         err: where progress goes; None is silent.
 
     Returns:
-        The evidence folder. Findings: T506 to T519, T546, T547.
+        The evidence folder. Findings: T506 to T519, T546, T547, T571, T572.
     """
     found = Diagnostics()
     try:
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
+        found.extend(inputs.differing(spec_file))
         folder = store / inputs.key
         with lock(store / f"{inputs.key}.lock"):
             did = _complete(inputs, spec_file, folder, err)

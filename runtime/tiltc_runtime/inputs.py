@@ -28,6 +28,7 @@ from tiltc_runtime.loading import (
 from tiltc_runtime.pairs import Pair, Pairs, load_pairs
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, check_fits, load_sae
+from tiltc_runtime.sae_settings import check_settings
 from tiltc_runtime.tokens import READ, Encoded, Ids, encode_pair, row_status
 
 #: pairs in a shard; batches never reach across shards
@@ -59,7 +60,7 @@ class Inputs:
             place = model_folder(spec.model, folder)
             pin, tokenizer = model_pin(spec.model, place), load_tokenizer(place)
         with placed(spec_file.at(("sae",))):
-            sae = load_sae(spec.sae, device=device, folder=folder)
+            sae = load_sae(spec.sae, device=device, folder=folder, model=place)
             # the name of a local folder says nothing about what is in it
             if misfits := check_fits(sae, pin, not isinstance(spec.model, str) or spec.model.startswith("builtin:")):
                 raise Refused(misfits)
@@ -89,6 +90,16 @@ class Inputs:
 
     def encode(self, pairs: Sequence[Pair]) -> list[Encoded]:
         return [encode_pair(self.tokenizer, pair, self.spec.train.max_length) for pair in pairs]
+
+    def differing(self, spec_file: SpecFile) -> Diagnostics:
+        """T572, at the spec's `sae`, for what the SAE was trained on and is not read on here."""
+        token, found = self.tokenizer.bos_token_id, Diagnostics()
+        first = next(iter(self.encode(self.data.pairs[:1])), None)
+        begins = None if token is None or first is None else (first.prompt or first.responses[0])[:1] == (token,)
+        said = check_settings(self.sae.pin.name, self.sae.config.training, centred=self.sae.centred, begins=begins)
+        for d in said:
+            found.add(d.code, spec_file.at(("sae",)), d.primary.text, notes=d.notes)
+        return found
 
     @cached_property
     def shards(self) -> dict[str, list[Pair]]:

@@ -20,6 +20,14 @@ from tiltc.spec import SaeRef
 from tiltc_runtime import embedded
 from tiltc_runtime.loading import state_digest
 from tiltc_runtime.refused import Refused, refuse
+from tiltc_runtime.sae_settings import (
+    Training,
+    check_encoder,
+    factor_of,
+    folded,
+    known_tensors,
+    layer_norms_alone,
+)
 
 Tensor = torch.Tensor
 
@@ -27,6 +35,8 @@ Tensor = torch.Tensor
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: encoded here; every other architecture is left to sae-lens
 LIGHT = ("jumprelu", "standard")
+#: activations were multiplied by a factor, which inference takes into the weights
+UNFOLDED = "expected_average_only_in"
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class SaeConfig(BaseModel):
     normalize_activations: str | None = "none"
     reshape_activations: str | None = "none"
     activation_fn: str | None = "relu"
+    training: Training = Training({})
 
     @classmethod
     def read(cls, raw: dict[str, Any]) -> SaeConfig:
@@ -66,6 +77,7 @@ class SaeConfig(BaseModel):
         flat["activation_fn"] = raw.get("activation_fn_str") or raw.get("activation_fn") or "relu"
         if isinstance(flat.get("normalize_activations"), bool):
             flat["normalize_activations"] = "expected_average_only_in" if flat["normalize_activations"] else "none"
+        flat["training"] = Training.read(raw)
         return cls.model_validate(flat)
 
     @property
@@ -88,10 +100,16 @@ class Sae(torch.nn.Module):
     b_dec: Tensor
 
     def __init__(
-        self, pin: SaePin, config: SaeConfig, hook: Hook, tensors: dict[str, Tensor], whole: Any = None
+        self,
+        pin: SaePin,
+        config: SaeConfig,
+        hook: Hook,
+        tensors: dict[str, Tensor],
+        whole: Any = None,
+        centred: bool = False,
     ) -> None:
         super().__init__()
-        self.pin, self.config, self.hook, self.whole = pin, config, hook, whole
+        self.pin, self.config, self.hook, self.whole, self.centred = pin, config, hook, whole, centred
         # relu(x) * (x > t) equals x * (x > max(t, 0))
         threshold = tensors.get("threshold")
         zero = torch.zeros(config.d_sae)
@@ -99,9 +117,14 @@ class Sae(torch.nn.Module):
         for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
             self.register_buffer(name, tensors[name] if whole is None else None)
 
+    def seen(self, x: Tensor) -> Tensor:
+        """(..., d) residuals of any dtype -> (..., d) float32 as the SAE was trained on them, which `decode` gives back."""
+        x = x.float()
+        return x - x.mean(-1, keepdim=True) if self.centred else x
+
     def preactivations(self, x: Tensor) -> Tensor:
         """(n, d) residuals of any dtype -> (n, F) float32, freshly allocated."""
-        x = x.float()
+        x = self.seen(x)
         if self.whole is not None:
             return self.whole.encode(x).float().clone()
         if self.config.apply_b_dec_to_input:
@@ -118,7 +141,7 @@ class Sae(torch.nn.Module):
         """(n, d) residuals -> (n, k) float32 activations of `features` (k,), the others not computed where possible."""
         if self.whole is not None:
             return self.encode(x)[:, features]
-        x = x.float() - self.b_dec if self.config.apply_b_dec_to_input else x.float()
+        x = self.seen(x) - self.b_dec if self.config.apply_b_dec_to_input else self.seen(x)
         pre = torch.addmm(self.b_enc[features], x, self.W_enc[:, features])
         return torch.where(pre > self.threshold[features], pre, 0.0)
 
@@ -129,17 +152,24 @@ class Sae(torch.nn.Module):
         return activations @ self.W_dec + self.b_dec
 
 
-def load_sae(ref: str | SaeRef, *, device: str | None = None, folder: Path | None = None) -> Sae:
+def load_sae(
+    ref: str | SaeRef, *, device: str | None = None, folder: Path | None = None, model: Path | None = None
+) -> Sae:
     """Load an SAE by `builtin:` name, local SAELens folder or SAELens release.
 
+    Args:
+        model: folder of the model that it reads. An SAE of a centred residual stream reads it centred where the model
+            computes the same then; without a model it does in any case.
+
     Raises:
-        Refused: T509 can't be loaded, T511 does not read the residual stream.
+        Refused: T509 can't be loaded, T511 does not read the residual stream, T571 asks for what can't be carried out.
     """
     if isinstance(ref, SaeRef):
         sae = _from_release(ref)
     else:
         place = _place(ref, folder)
         sae = _from_folder(ref if ref.startswith("builtin:") else place.name, place)
+    sae.centred = sae.config.training.centred and (model is None or layer_norms_alone(model))
     return sae.to(device or "cpu").requires_grad_(False).eval()
 
 
@@ -197,7 +227,8 @@ def _from_folder(name: str, place: Path) -> Sae:
     from safetensors.torch import load_file
 
     try:
-        config = SaeConfig.read(json.loads((place / CONFIG).read_bytes()))
+        raw = json.loads((place / CONFIG).read_bytes())
+        config = SaeConfig.read(raw)
         tensors = load_file(place / WEIGHTS)
         seal = (weights_digest(place), "" if name.startswith("builtin:") else json_digest(place / CONFIG))
     except Unsealed as fault:
@@ -207,9 +238,19 @@ def _from_folder(name: str, place: Path) -> Sae:
         refuse("T509", f"{name}/{CONFIG}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
     except Exception as error:
         refuse("T509", f"{name} can't be read: {error}")
+    check_encoder(name, raw)
+    factor = factor_of(name, raw, place) if config.normalize_activations == UNFOLDED else None
+    if factor is not None:
+        config = config.model_copy(update={"normalize_activations": "none"})
+        # a factor that lies beside the config is no part of either
+        seal = (sha256_text(canonical_json([seal[0], factor])), seal[1])
     if config.light:
-        return _checked(name, config, seal, _float(tensors, config), None)
-    return _checked(name, config, seal, _float(tensors, config), _sae_lens(name, place))
+        tensors = _float(known_tensors(name, tensors), config)
+        return _checked(name, config, seal, folded(tensors, factor) if factor else tensors, None)
+    whole = _sae_lens(name, place)
+    if factor is not None:
+        whole.fold_activation_norm_scaling_factor(factor)
+    return _checked(name, config, seal, _float(tensors, config), whole)
 
 
 def _sae_lens(name: str, place: Path) -> Any:
@@ -227,11 +268,17 @@ def _from_release(ref: SaeRef) -> Sae:
         from sae_lens import SAE
 
         whole: Any = SAE.from_pretrained(ref.release, ref.id, device="cpu", dtype="float32").eval()
-        config = SaeConfig.read(whole.cfg.to_dict())
+        raw = whole.cfg.to_dict()
+        config = SaeConfig.read(raw)
     except Refused:
         raise
     except Exception as error:
         refuse("T509", f"{name} can't be loaded: {str(error).splitlines()[0][:300]}")
+    check_encoder(name, raw)
+    if config.normalize_activations == UNFOLDED:
+        # sae-lens folds the factors that it knows of, and goes on without where it knows none
+        whole.fold_activation_norm_scaling_factor(factor_of(name, raw, None))
+        config = config.model_copy(update={"normalize_activations": "none"})
     tensors = dict(whole.state_dict())
     # the releases' files are brought into one form by sae-lens, and each version adds to it
     said = sha256_text(canonical_json(config.model_dump(mode="json", exclude_defaults=True)))

@@ -174,7 +174,7 @@ def _pieces(rows: Sequence[tuple[int, int, int, int]], limit: int) -> list[list[
 
 
 def _moments(sae: Sae, x: Tensor) -> Moments:
-    activations = sae.encode(x)
+    activations, x = sae.encode(x), sae.seen(x)
     error = (x - sae.decode(activations)).double().pow(2).sum()
     variance = (x - x.mean(0)).double().pow(2).sum()
     return Moments(len(x), int((activations > 0).sum()), float(error), float(variance))

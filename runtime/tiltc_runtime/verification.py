@@ -225,7 +225,8 @@ class _Start:
 
     @cached_property
     def sae(self) -> Sae:
-        return load_sae(self.run.plan.sae, folder=self.run.root, device=str(self.model.device))
+        device, model = str(self.model.device), self.model.folder
+        return load_sae(self.run.plan.sae, folder=self.run.root, device=device, model=model)
 
 
 def _measure(

@@ -211,7 +211,7 @@ def _trained_pairs(job: Job) -> list[Pair]:
 def _readings(job: Job, pairs: Sequence[Pair]) -> Readings:
     """The frozen start model up to the SAE's layer: another copy than the one that is trained."""
     plan, device = job.admitted.plan, str(PartialState().device)
-    sae = load_sae(plan.sae, folder=job.root, device=device)
+    sae = load_sae(plan.sae, folder=job.root, device=device, model=job.admitted.model_folder)
     found = check_sae(plan, sae.pin)
     if found.failed:
         raise Refused(found)

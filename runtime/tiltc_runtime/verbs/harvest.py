@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     except KeyboardInterrupt:
         err.write("\ninterrupted: finished shards are kept; the same command goes on from there\n")
         return INTERRUPTED
-    found.extend(said)
+    found.extend(apply_allows(spec_file, said, ())[0])
     code = report(found, args, out, err, sources)
     if folder is not None and args.format == "text":
         out.write(f"{folder}\n")
