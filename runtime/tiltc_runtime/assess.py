@@ -16,7 +16,7 @@ from tiltc.spec import Verify
 from tiltc.stats import benjamini_hochberg, mean_effect
 from tiltc_runtime.agreement import better_forecast, forecast_test, noise_ceiling
 from tiltc_runtime.findings import effect_findings
-from tiltc_runtime.outcome import RESAMPLES, Paired, Resampler, Shifts, Wanted, judge, percentile, rates, shifts
+from tiltc_runtime.outcome import RESAMPLES, Ends, Paired, Resampler, Shifts, Wanted, judge, rates, shifts
 from tiltc_runtime.prompts import Prompt, schedule
 from tiltc_runtime.report.marks import marks
 from tiltc_runtime.report.model import (
@@ -149,7 +149,7 @@ def _concept(trial: Trial, row: ForecastRow) -> ConceptOutcome | None:
     used = trial.used(row)
     if not used.any():
         return _never_open(row, concept)
-    by_rate = shifts(present, trial.resampler, used) if present is not None else None
+    by_rate = shifts(present, trial.resampler, used, rate=True) if present is not None else None
     by_score = shifts(scores, trial.resampler, used) if scores is not None else None
     main = by_rate or by_score
     assert main is not None
@@ -191,24 +191,25 @@ def _outside(trial: Trial, row: ForecastRow, present: Paired | None, scores: Pai
     shut = ~np.any([trial.used(r) for r in changing], axis=0)
     if not shut.any():
         return None
-    found = shifts(values, trial.resampler, shut)
+    found = shifts(values, trial.resampler, shut, rate=present is not None)
     return Outside(
         rollouts=int(shut.sum()),
         prompts=len(np.unique(trial.prompt[shut])),
         levels=_levels(found) if present is None else rates(present.only(shut)),
         shift_tilted=found.shift_tilted,
         difference=found.difference,
-        beyond=_beyond(trial, values, trial.used(row), shut),
+        beyond=_beyond(trial, values, trial.used(row), shut, present is not None),
     )
 
 
-def _beyond(trial: Trial, values: Paired, used: Bools, shut: Bools) -> Interval | None:
+def _beyond(trial: Trial, values: Paired, used: Bools, shut: Bools, rate: bool) -> Interval | None:
     """Mean of tilted minus plain over the used rollouts, less that over the shut ones."""
     if values.plain is None:
         return None
     made = values.tilted - values.plain
     drawn = trial.resampler.means(made, used) - trial.resampler.means(made, shut)
-    return percentile(float(made[used].mean() - made[shut].mean()), drawn)
+    fewer = min(len(np.unique(trial.prompt[side])) for side in (used, shut))
+    return Ends(fewer if rate else None).difference(float(made[used].mean() - made[shut].mean()), drawn)
 
 
 def _never_open(row: ForecastRow, concept: PlanConcept) -> ConceptOutcome:
@@ -291,9 +292,11 @@ def _collateral(trial: Trial) -> tuple[CollateralRow, ...]:
         p = mean_effect(moved, trial.prompt).p
         rows.append((row, shifts(scores, trial.resampler), p))
     q = benjamini_hochberg(np.array([p for *_, p in rows]))
+    groups = {group.name: {"title": group.title, "audit": group.audit} for group in trial.plan.discovered}
     out = [
         CollateralRow(
-            name=row.name, kind=row.kind, shift=found.difference or found.shift_tilted, p=p, q=float(value),
+            name=row.name, **groups.get(row.name, {}), kind=row.kind,
+            shift=found.difference or found.shift_tilted, p=p, q=float(value),
             rates=rates(present) if (present := trial.present(row.name)) is not None else None,
         )
         for (row, found, p), value in zip(rows, q, strict=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from tiltc.audit.names.title import NAMELESS
+from tiltc.audit.snippet import slug
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import number
 from tiltc.findings import as_findings
 from tiltc.plan import Interval
 from tiltc_runtime.outcome import VERDICT_CODES, spans_zero
 from tiltc_runtime.report.figures import level, shift
-from tiltc_runtime.report.model import ConceptOutcome, Levels, Measure, Report
+from tiltc_runtime.report.model import CollateralRow, ConceptOutcome, Levels, Measure, Report
 
 #: false discovery rate at which an unnamed shift is worth a warning
 Q_COLLATERAL = 0.05
@@ -97,11 +99,24 @@ def _collateral(report: Report, found: Diagnostics) -> None:
     if not moved:
         return
     against = "plain" if report.has_baseline else "start"
-    notes = [f"{row.name}: {_sd(row.shift)}, q = {number(row.q)}" for row in moved[:5]]
+    notes = [f"{row.called}: {_sd(row.shift)}, q = {number(row.q)}" for row in moved[:5]]
     if len(moved) > 5:
         notes.append(f"and {len(moved) - 5} more")
     text = f"{len(moved)} of {len(report.collateral)} things that no signal names differ from {against}"
-    found.add("T606", None, text, notes=notes, helps=["name what matters with `keep:`"])
+    found.add("T606", None, text, notes=notes, helps=lines_that_keep(moved[0], {c.name for c in report.concepts}))
+
+
+def lines_that_keep(row: CollateralRow, taken: Collection[str]) -> list[str]:
+    """The lines that keep what moved furthest: a spec with them compiles."""
+    if not row.audit:
+        return [f"to hold what moved furthest, under `signals:`  - keep: {row.name}"]
+    name = slug(row.title) if row.title != NAMELESS else "found"
+    name = f"{name}-{row.audit.replace('-', '')[:7]}" if name in taken or row.title == NAMELESS else name
+    about = f"Responses like those with {name.replace('-', ' ')}."
+    return [
+        f"to hold what moved furthest, under `concepts:`  {name}: {{about: {about}, audit: {row.audit}}}",
+        f"and under `signals:`  - keep: {name}",
+    ]
 
 
 def _sd(value: Interval) -> str:

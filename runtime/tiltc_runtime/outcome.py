@@ -54,6 +54,8 @@ class Shifts:
     #: level of the control run, and what it says about the effect; None without one
     control: Interval | None = None
     beside: Beside | None = None
+    #: of a rate: no rollout of any policy shows the concept
+    never: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,39 +147,75 @@ def percentile(value: float, draws: Array) -> Interval:
     return Interval(value=value, low=float(min(low, value)), high=float(max(high, value)))
 
 
+@dataclass(frozen=True)
+class Ends:
+    """The 95% intervals of one measurement. Those of rates and of their differences are never without width.
+
+    Where all rollouts agree a bootstrap draws the same again and again. That none of n prompts is otherwise says that fewer
+    than 1.96^2 / (n + 1.96^2) of all are (Wilson's upper end at 0 of n), and no rate or difference is known better than that.
+
+    Attributes:
+        prompts: distinct prompts that a rate was counted over; None for scores.
+    """
+
+    prompts: int | None
+
+    def level(self, value: float, draws: Array) -> Interval:
+        return self._wide(percentile(value, draws), 0.0, 1.0, 1.0)
+
+    def difference(self, value: float, draws: Array) -> Interval:
+        return self._wide(percentile(value, draws), -1.0, 1.0, 1.0)
+
+    def ratio(self, value: float, draws: Array, whole: float) -> Interval:
+        """Of a part, which is a difference of rates, to `whole`."""
+        return self._wide(percentile(value, draws), -np.inf, np.inf, abs(whole))
+
+    def _wide(self, found: Interval, least: float, most: float, per: float) -> Interval:
+        if self.prompts is None or found.high - found.low > 1e-12:
+            return found
+        room = wilson(0, self.prompts).high / per
+        return Interval(value=found.value, low=max(least, found.value - room), high=min(most, found.value + room))
+
+
 def spans_zero(interval: Interval) -> bool:
     return interval.low <= 0 <= interval.high
 
 
-def shifts(values: Paired, resampler: Resampler, used: Bools | None = None) -> Shifts:
-    """Levels and differences of a measurement over the used rollouts (at least one)."""
+def shifts(values: Paired, resampler: Resampler, used: Bools | None = None, *, rate: bool = False) -> Shifts:
+    """Levels and differences of a measurement over the used rollouts (at least one).
+
+    Args:
+        rate: `values` holds zeros and ones, and means of it are shares of rollouts.
+    """
     every = np.ones(len(values.start), dtype=bool) if used is None else used
-    seen = values.only(every)
+    seen, ends = values.only(every), Ends(len(np.unique(resampler.prompt[every])) if rate else None)
     start, tilted = float(seen.start.mean()), float(seen.tilted.mean())
     start_draws, tilted_draws = (resampler.means(side, every) for side in (values.start, values.tilted))
     moved = tilted_draws - start_draws
-    levels = percentile(start, start_draws), percentile(tilted, tilted_draws)
-    other = _control(values, resampler, every)
+    levels = ends.level(start, start_draws), ends.level(tilted, tilted_draws)
+    other = _control(values, resampler, every, ends)
+    moved_tilted = ends.difference(tilted - start, moved)
     if values.plain is None or seen.plain is None:
-        return Shifts(*levels, None, percentile(tilted - start, moved), None, None, None, moved, None, *other)
+        return Shifts(*levels, None, moved_tilted, None, None, None, moved, None, *other)
     plain, plain_draws = float(seen.plain.mean()), resampler.means(values.plain, every)
     taught = plain_draws - start_draws
-    shift_plain = percentile(plain - start, taught)
+    shift_plain = ends.difference(plain - start, taught)
     return Shifts(
         *levels,
-        plain=percentile(plain, plain_draws),
-        shift_tilted=percentile(tilted - start, moved),
+        plain=ends.level(plain, plain_draws),
+        shift_tilted=moved_tilted,
         shift_plain=shift_plain,
-        difference=percentile(tilted - plain, tilted_draws - plain_draws),
-        recovery=_ratio((plain - tilted, plain_draws - tilted_draws), (plain - start, taught), shift_plain),
+        difference=ends.difference(tilted - plain, tilted_draws - plain_draws),
+        recovery=_ratio((plain - tilted, plain_draws - tilted_draws), (plain - start, taught), shift_plain, ends),
         draws_tilted=moved,
         draws_plain=taught,
         control=other[0],
         beside=other[1],
+        never=rate and not (start or plain or tilted),
     )
 
 
-def _control(values: Paired, resampler: Resampler, used: Bools) -> tuple[Interval | None, Beside | None]:
+def _control(values: Paired, resampler: Resampler, used: Bools, ends: Ends) -> tuple[Interval | None, Beside | None]:
     """The level of the control run, and what unrelated sentences do by themselves."""
     sides = {"start": values.start, "plain": values.plain, "control": values.control, "tilted": values.tilted}
     if values.control is None:
@@ -186,29 +224,31 @@ def _control(values: Paired, resampler: Resampler, used: Bools) -> tuple[Interva
     draws = {name: resampler.means(side, used) for name, side in sides.items() if side is not None}
 
     def minus(one: str, other: str) -> Interval:
-        return percentile(mean[one] - mean[other], draws[one] - draws[other])
+        return ends.difference(mean[one] - mean[other], draws[one] - draws[other])
 
     beside = Beside(shift=minus("control", "start"), beyond=minus("tilted", "control"))
     if "plain" in mean:
         made = minus("tilted", "plain")
         by_itself = mean["control"] - mean["plain"], draws["control"] - draws["plain"]
-        share = _ratio(by_itself, (made.value, draws["tilted"] - draws["plain"]), made)
-        beside = beside.model_copy(update={"by_itself": percentile(*by_itself), "share": share})
-    return percentile(mean["control"], draws["control"]), beside
+        share = _ratio(by_itself, (made.value, draws["tilted"] - draws["plain"]), made, ends)
+        beside = beside.model_copy(update={"by_itself": ends.difference(*by_itself), "share": share})
+    return ends.level(mean["control"], draws["control"]), beside
 
 
-def _ratio(part: tuple[float, Array], whole: tuple[float, Array], known: Interval) -> Interval | None:
+def _ratio(part: tuple[float, Array], whole: tuple[float, Array], known: Interval, ends: Ends) -> Interval | None:
     """part / whole, each a value with its draws; not defined when the whole, whose interval is `known`, may be zero."""
     if spans_zero(known):
         return None
     draws = np.divide(part[1], whole[1], out=np.full(len(whole[1]), np.nan), where=whole[1] != 0)
-    return percentile(part[0] / whole[0], draws)
+    return ends.ratio(part[0] / whole[0], draws, whole[0])
 
 
 def judge(wanted: Wanted, found: Shifts) -> Judged:
     """The verdict on one signal. With a baseline the comparison is tilted against plain, else tilted against start."""
     if found.difference is None or found.shift_plain is None or found.draws_plain is None:
         return _judge_alone(wanted, found.shift_tilted)
+    if wanted.verb == "keep" and found.never:
+        return Judged("not measurable", "no rollout of any policy shows it: there is nothing here to be kept")
     if wanted.verb == "keep":
         return _judge_keep(wanted, found.difference, found.shift_plain)
     direction = _direction(wanted, found.shift_plain)

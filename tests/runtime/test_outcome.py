@@ -13,6 +13,7 @@ from scipy import stats
 from tiltc.plan import Interval
 from tiltc_runtime.agreement import better_forecast, forecast_test, noise_ceiling, permutation_p
 from tiltc_runtime.outcome import Paired, Resampler, Shifts, Wanted, judge, rates, shifts, spans_zero, wilson
+from tiltc_runtime.report.model import Verb
 
 PROMPTS, SAMPLES = 100, 2
 PROMPT = np.tile(np.arange(PROMPTS), SAMPLES)
@@ -144,23 +145,56 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_equal_policies_do_not_differ() -> None:
-    """Rollouts are paired: a tilted policy that answers as the plain one has a difference of exactly zero."""
-    found = shifts(planted(0.1, 0.4, 0.4), RESAMPLER)
-    assert found.difference == Interval(value=0.0, low=0.0, high=0.0)
+    """Rollouts are paired: a tilted policy that answers as the plain one has a difference of exactly zero, known as well as
+    rollouts on so many prompts can say it: of a rate no better than to what none of n leaves open."""
+    values = planted(0.1, 0.4, 0.4)
+    assert shifts(values, RESAMPLER).difference == Interval(value=0.0, low=0.0, high=0.0)
+    open_ = stats.binomtest(0, PROMPTS).proportion_ci(0.95, method="wilson").high
+    found = shifts(values, RESAMPLER, rate=True).difference
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((0.0, -open_, open_))
 
 
-@settings(max_examples=30, deadline=None)
-@given(offset=st.floats(-3, 3), seed=st.integers(0, 99))
-def test_shifts_ignore_a_common_level_and_swap_sign(offset: float, seed: int) -> None:
-    """Adding the same to every policy changes no shift; exchanging plain and tilted turns the difference round."""
-    start, plain, tilted = np.random.default_rng(seed).normal(size=(3, len(PROMPT)))
-    found = shifts(Paired(start, tilted, plain), RESAMPLER)
-    lifted = shifts(Paired(start + offset, tilted + offset, plain + offset), RESAMPLER)
-    swapped = shifts(Paired(start, plain, tilted), RESAMPLER)
-    assert found.difference is not None
-    assert swapped.difference is not None
-    assert lifted.shift_tilted.low == pytest.approx(found.shift_tilted.low, abs=1e-9)
-    assert swapped.difference.low == pytest.approx(-found.difference.high, abs=1e-9)
+@pytest.mark.parametrize("verb", ["keep", "suppress"])
+def test_what_never_occurs_is_not_measurable(verb: Verb) -> None:
+    """0 of n before, after and between says nothing of a signal, whether it is to be kept or suppressed."""
+    found = shifts(planted(0.0, 0.0, 0.0), RESAMPLER, rate=True)
+    assert judge(Wanted(verb, 1.0, 0.1, 1), found).verdict == "not measurable"
+
+
+def test_what_occurs_once_is_measured() -> None:
+    """One rollout of one policy that shows it is enough for a `keep` to be judged; so is one that always occurs."""
+    once = planted(0.0, 1 / len(PROMPT), 0.0)
+    assert judge(KEEP, shifts(once, RESAMPLER, rate=True)).verdict == "kept within noise"
+    always = shifts(planted(1.0, 1.0, 1.0), RESAMPLER, rate=True)
+    assert judge(KEEP, always).verdict == "kept within noise"
+
+
+ENDS = st.sampled_from([0.0, 1.0, 0.5])
+
+
+@settings(deadline=None, max_examples=60)
+@given(start=ENDS, plain=ENDS, tilted=ENDS, control=ENDS, prompts=st.integers(1, 40))
+def test_no_interval_of_a_rate_is_without_width(
+    start: float, plain: float, tilted: float, control: float, prompts: int
+) -> None:
+    """Whatever agrees with whatever, every interval of a level, difference or share has a width, holds its value, and stays
+    within what a rate can be; verdicts are found all the same."""
+    at = np.arange(prompts)
+    sides = [(at < round(rate * prompts)).astype(float) for rate in (start, tilted, plain, control)]
+    found = shifts(Paired(*sides), Resampler.of(at, 0, 200), rate=True)
+    beside_ = found.beside
+    assert beside_ is not None
+    levels = (found.start, found.tilted, found.plain, found.control)
+    made = (found.shift_tilted, found.shift_plain, found.difference, beside_.shift, beside_.by_itself, beside_.beyond)
+    for least, every in ((0.0, levels), (-1.0, made), (-np.inf, (found.recovery, beside_.share))):
+        for interval in every:
+            if interval is not None:
+                assert least <= interval.low < interval.high
+                assert interval.low <= interval.value <= interval.high
+                assert least == -np.inf or interval.high <= 1.0
+    for wanted in (SUPPRESS, KEEP, AMPLIFY):
+        assert judge(wanted, found).verdict
 
 
 def test_recovery_is_the_share_undone() -> None:

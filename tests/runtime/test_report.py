@@ -10,16 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.runtime.fabricated import CONTROLS, GROUPS, LIBRARY, RATES, fabricated_plan, fabricated_trial, true_shift
 from tiltc.plan import Apart, ForecastRow, Interval, PlanConcept
 from tiltc.spec import Concept
 from tiltc_runtime.assess import Answers, Trial, assess
+from tiltc_runtime.findings import lines_that_keep
 from tiltc_runtime.prompts import Prompt
 from tiltc_runtime.report import Report, figures, write_report
 from tiltc_runtime.report.marks import marks
-from tiltc_runtime.report.model import ConceptOutcome, ForecastPoint, Mark, SampleText
-from tiltc_runtime.report.page import pieces, render_html, render_markdown
+from tiltc_runtime.report.model import (
+    CollateralRow,
+    ConceptOutcome,
+    ForecastPoint,
+    Mark,
+    PolicyName,
+    SampleText,
+    Verdict,
+)
+from tiltc_runtime.report.page import headline, pieces, render_html, render_markdown
 from tiltc_runtime.report.plots import axis, level_plot, nice_step, scatter_plot, shift_plot
 from tiltc_runtime.rollouts import Rollout
 from tiltc_runtime.verbs.verify import summary_table
@@ -57,9 +67,9 @@ def test_planted_rates_are_recovered(report: Report) -> None:
 
 
 def test_verdicts_follow_the_planted_rates(report: Report) -> None:
-    """What was suppressed, left alone and kept is called that."""
+    """What was suppressed, left alone and kept is called that; 240 rollouts that agree are no proof of 1.5 points."""
     verdicts = {c.name: c.verdict for c in report.concepts if c.verb}
-    assert verdicts == {"flattery": "suppressed", "std.style.bold": "no effect", "std.style.list": "kept"}
+    assert verdicts == {"flattery": "suppressed", "std.style.bold": "no effect", "std.style.list": "kept within noise"}
 
 
 def test_findings_say_what_needs_a_reaction(trial: Trial) -> None:
@@ -112,10 +122,77 @@ def test_a_planted_side_effect_is_found(trial: Trial) -> None:
     assert "T606" in [d.code for d in found]
 
 
+def named(trial: Trial) -> Trial:
+    """The trial with titles and ids on the plan's groups."""
+    groups = tuple(
+        g.model_copy(update={"title": "heading · overview · #", "audit": f"g-{i:012x}"})
+        for i, g in enumerate(trial.plan.discovered)
+    )
+    return replace(trial, plan=trial.plan.model_copy(update={"discovered": groups}))
+
+
+def test_a_group_that_moves_is_told_by_what_it_is(trial: Trial) -> None:
+    """T606 and the page call a discovered group by title and id, and the finding has lines that a spec can take."""
+    titled = named(trial)
+    moved = {**trial.answers["tilted"].scored.score}
+    moved["group-02"] = moved["group-02"] + 0.8
+    report, found = assess(with_scores(titled, moved))
+    t606 = next(d for d in found if d.code == "T606")
+    assert t606.notes[0].startswith("heading · overview · # (g-000000000002): ")
+    lines = [help.partition("`  ")[2] for help in t606.helps]
+    spec = yaml.safe_load(f"concepts:\n  {lines[0]}\nsignals:\n  {lines[1]}\n")
+    assert spec["concepts"] == {
+        "heading-overview": {"about": "Responses like those with heading overview.", "audit": "g-000000000002"}
+    }
+    assert spec["signals"] == [{"keep": "heading-overview"}]
+    page = render_html(report)
+    assert "audit: g-000000000002" in page
+    assert "heading · overview · # (g-000000000002)" in render_markdown(report)
+
+
+def test_a_title_that_is_no_name_gets_one(trial: Trial) -> None:
+    """Titles without a word, or with the name of a concept that there is, give a name that is free and legal."""
+    for title in ("(no distinctive words)", "flattery", "**", "on", "6 of 7"):
+        row = CollateralRow(
+            name="group-02", title=title, audit="g-0123456789ab", kind="discovered", p=0.0, q=0.0,
+            shift=Interval(value=1.0, low=0.5, high=1.5),
+        )  # fmt: skip
+        entry = yaml.safe_load(lines_that_keep(row, {"flattery"})[0].partition("`  ")[2])
+        (name,) = entry
+        assert isinstance(name, str)
+        assert name != "flattery"
+        Concept.model_validate(entry[name])
+
+
+def test_the_headline_counts(report: Report) -> None:
+    """Met, within noise and failed, and what could not be measured, add up to the signals."""
+    assert headline(report) == "3 signals: 1 met beyond noise, 1 within noise, 1 failed."
+    every: list[Verdict] = ["suppressed", "kept within noise", "moved", "overshot", "not measurable"]
+    concepts = tuple(report.concepts[0].model_copy(update={"verdict": v}) for v in every)
+    told = headline(report.model_copy(update={"concepts": concepts, "findings": ()}))
+    assert told == (
+        "5 signals: 1 met beyond noise, 1 within noise, 2 failed (1 of them against the spec), 1 not measurable."
+    )
+
+
+def test_a_keep_of_what_never_occurs_is_no_success(trial: Trial) -> None:
+    """A kept concept in 0 of n rollouts of every policy is T605, and no line of the page gives it a zero interval."""
+    answers = {
+        policy: replace(a, scored=replace(a.scored, present=a.scored.present | {"std.style.list": np.zeros(240)}))
+        for policy, a in trial.answers.items()
+    }
+    report, found = assess(replace(trial, answers=answers))
+    kept = concept(report, "std.style.list")
+    assert (kept.verdict, kept.measure) == ("not measurable", "rate")
+    assert "T605" in [d.code for d in found if "std.style.list" in d.primary.text]
+    assert kept.difference is not None
+    assert kept.difference.low < 0 < kept.difference.high
+
+
 def with_scores(trial: Trial, score: dict[str, np.ndarray]) -> Trial:
     tilted = trial.answers["tilted"]
     scored = type(tilted.scored)(tilted.scored.present, score, tilted.scored.degenerate)
-    answers = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, scored)}
+    answers: dict[PolicyName, Answers] = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, scored)}
     return Trial(trial.plan, trial.verify, trial.prompts, answers)
 
 
@@ -132,7 +209,7 @@ def test_loops_are_reported(trial: Trial) -> None:
     """A policy that stopped writing text is T608."""
     tilted = trial.answers["tilted"]
     looping = type(tilted.scored)(tilted.scored.present, tilted.scored.score, np.arange(len(trial.prompt)) % 3 == 0)
-    answers = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, looping)}
+    answers: dict[PolicyName, Answers] = {**trial.answers, "tilted": Answers(tilted.digest, tilted.rollouts, looping)}
     report, found = assess(Trial(trial.plan, trial.verify, trial.prompts, answers))
     assert "T608" in [d.code for d in found]
     assert "no language" in render_html(report)
@@ -339,7 +416,9 @@ def test_a_gate_that_holds_is_no_finding(trial: Trial) -> None:
     held = replace(gated(trial, GATE), answers=answers)
     outside = concept(assess(held)[0], "flattery").outside
     assert outside is not None
-    assert outside.difference == Interval(value=0.0, low=0.0, high=0.0)
+    assert outside.difference is not None
+    assert outside.difference.value == 0.0
+    assert outside.difference.low < 0.0 < outside.difference.high
     assert "T610" not in codes_of(held)
 
 
@@ -392,7 +471,8 @@ def test_a_few_prompts_outside_of_a_gate_are_no_finding(trial: Trial, numbers: s
     )
     few = np.isin(trial.prompt, (3, 4) if numbers == "34" else range(10))
     answers = dict(trial.answers)
-    for name, value in (("plain", 1.0), ("tilted", 0.0)):
+    sides: tuple[tuple[PolicyName, float], ...] = (("plain", 1.0), ("tilted", 0.0))
+    for name, value in sides:
         scored = answers[name].scored
         present = {**scored.present, "flattery": np.where(few, value, scored.present["flattery"])}
         answers[name] = replace(answers[name], scored=replace(scored, present=present))
@@ -400,7 +480,9 @@ def test_a_few_prompts_outside_of_a_gate_are_no_finding(trial: Trial, numbers: s
     outside = concept(report, "flattery").outside
     assert outside is not None
     assert outside.prompts == (10 if told else 2)
-    assert outside.difference == Interval(value=-1.0, low=-1.0, high=-1.0)
+    assert outside.difference is not None
+    assert outside.difference.value == outside.difference.low == -1.0
+    assert outside.difference.high < 0.0
     assert ("T610" in [d.code for d in found]) == told
 
 
@@ -527,7 +609,7 @@ def test_everything_can_be_read_without_seeing_it(page: str) -> None:
 def test_what_a_model_wrote_stays_text(trial: Trial) -> None:
     """Markup, scripts and control characters in prompts and rollouts do nothing to the page."""
     hostile = "<script>alert(1)</script><img src=x onerror=alert(1)> & \x1b[31m"
-    answers = {
+    answers: dict[PolicyName, Answers] = {
         policy: Answers(a.digest, [Rollout(r.prompt, r.sample, hostile, 3, True) for r in a.rollouts], a.scored)
         for policy, a in trial.answers.items()
     }

@@ -73,7 +73,8 @@ What to do: widen `within:`, or gate the signal that drags the kept concept alon
         Severity.NOTE,
         """\
 The rollouts can't say whether the signal was met: plain training does not measurably move the concept on these
-prompts, no prompt expresses the gate, nothing reads the concept, or there is no baseline run to compare with.
+prompts, what is to be kept occurs in no rollout of any policy, no prompt expresses the gate, nothing reads the concept, or
+there is no baseline run to compare with.
 
 Example: `suppress: flattery` when neither the plain nor the tilted run flatters more than the starting policy.
 
@@ -91,7 +92,9 @@ Benjamini-Hochberg over everything that was not named). Without a baseline the c
 
 Example: `suppress: std.style.bold` also lowered std.style.heading by 0.4 sd (q = 0.003).
 
-What to do: if the concept matters, name it with `keep:` and compile again.
+A group of features that no concept names is told by its title and id; `audit: ID` defines a concept by it.
+
+What to do: if the concept matters, name it with `keep:` and compile again: the finding has the lines.
 """,
     ),
     Code(

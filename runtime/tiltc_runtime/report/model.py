@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tiltc.plan import Finding, Interval, Kind, Verb, gated
 
-REPORT_VERSION = 5
+REPORT_VERSION = 6
 
 PolicyName = Literal["start", "plain", "control", "tilted"]
 Measure = Literal["rate", "score"]
@@ -204,12 +204,20 @@ class CollateralRow(Frozen):
     """How far something that no signal names moved, in sd of its score."""
 
     name: str
+    #: of discovered groups, see `plan.Discovered`
+    title: str = ""
+    audit: str = ""
     kind: Kind
     #: tilted minus plain; tilted minus start without a baseline
     shift: Interval
     p: float
     q: float
     rates: Levels | None = None
+
+    @property
+    def called(self) -> str:
+        """What a reader is told: the name of a discovered group says nothing."""
+        return f"{self.title} ({self.audit})" if self.title and self.audit else self.name
 
 
 class Noise(Frozen):
@@ -274,7 +282,7 @@ class Frontier(Frozen):
 class Report(Frozen):
     """`report.json`. No clock, host or path in it."""
 
-    report_version: Literal[5] = 5
+    report_version: Literal[6] = 6
     plan: PlanFacts
     settings: Settings
     policies: tuple[PolicyFacts, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ TONES = {
     "no effect": "mixed", "moved": "bad", "wrong direction": "bad",
 }  # fmt: skip
 
+#: what a verdict counts as in the headline where its colour doesn't say it
+OUTCOMES = {"kept within noise": "within noise", "not measurable": "not measurable"}
+
 
 def render_html(report: Report) -> str:
     """One page that loads nothing: styles, figures and script are in it."""
@@ -41,6 +45,7 @@ def _view(report: Report) -> dict[str, Any]:
         "report": report,
         "signals": [c for c in report.concepts if c.verb],
         "unnamed": [c for c in report.concepts if not c.verb],
+        "called": {row.name: row.called for row in report.collateral},
         "q_collateral": Q_COLLATERAL,
         "rate_plot": level_plot(report.concepts, "rate"),
         "score_plot": level_plot(report.concepts, "score"),
@@ -60,11 +65,13 @@ def _view(report: Report) -> dict[str, Any]:
 
 def headline(report: Report) -> str:
     """One sentence for people who read one sentence."""
-    judged = [c for c in report.concepts if c.verb]
-    good = sum(TONES.get(c.verdict or "", "") == "good" for c in judged)
-    bad = sum(TONES.get(c.verdict or "", "") == "bad" for c in judged)
-    told = f"{good} of {len(judged)} {'signal' if len(judged) == 1 else 'signals'} met beyond noise"
-    told += f", {bad} went against the spec." if bad else "."
+    verdicts = [c.verdict or "not measurable" for c in report.concepts if c.verb]
+    counts = Counter(OUTCOMES.get(v) or ("met" if TONES[v] == "good" else "failed") for v in verdicts)
+    bad = sum(TONES[v] == "bad" for v in verdicts)
+    told = f"{len(verdicts)} {'signal' if len(verdicts) == 1 else 'signals'}: {counts['met']} met beyond noise, "
+    told += f"{counts['within noise']} within noise, {counts['failed']} failed"
+    told += f" ({bad} of them against the spec)" if bad else ""
+    told += f", {counts['not measurable']} not measurable." if counts["not measurable"] else "."
     if any(finding.code == "T608" for finding in report.findings):
         told += " But many rollouts are no language at all: read everything here with that in mind."
     return told

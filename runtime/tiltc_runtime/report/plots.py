@@ -238,6 +238,10 @@ def _digits(scale: Axis) -> int:
     return max(0, -math.floor(math.log10(nice_step(scale.high - scale.low, 5)) + 1e-9))
 
 
+#: characters that have room beside a row of `shift_plot`
+LONGEST_NAME = 34
+
+
 @dataclass(frozen=True)
 class ShiftRow:
     name: str
@@ -276,9 +280,10 @@ def shift_plot(collateral: Sequence[CollateralRow], q_clear: float) -> ShiftPlot
 
 
 def _shift_row(row: CollateralRow, scale: Axis, y: float, q_clear: float) -> ShiftRow:
-    told = f"{row.name}: {shift(row.shift, 'score')}, q = {row.q:.3f}"
-    v = row.shift
-    return ShiftRow(row.name, row.kind, row.q < q_clear, scale.at(v.value), scale.at(v.low), scale.at(v.high), y, told)
+    told = f"{row.called}: {shift(row.shift, 'score')}, q = {row.q:.3f}"
+    v, name = row.shift, row.title or row.name
+    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return ShiftRow(name, row.kind, row.q < q_clear, scale.at(v.value), scale.at(v.low), scale.at(v.high), y, told)
 
 
 @dataclass(frozen=True)
