@@ -34,3 +34,9 @@ def find_path(text: str, folder: Path | None = None) -> Path:
     """
     beside = locate(text, folder or Path())
     return beside if beside.exists() else Path(expand(text)).expanduser()
+
+
+def found_at(text: str, folder: Path) -> Path:
+    """Where a path of a spec or plan in `folder` leads: beside it, or, where there is nothing, in the working directory."""
+    beside = locate(text, folder)
+    return beside if beside.exists() else Path(expand(text)).expanduser()

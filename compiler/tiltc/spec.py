@@ -38,7 +38,12 @@ def _number(value: Any) -> Any:
 
 
 #: A float that may be written as an integer.
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+
+#: What random number generators take, numpy's among them.
+MOST_SEED = 2**32 - 1
+#: What trainers count with.
+MOST_COUNT = 2**31 - 1
 
 Surface = Literal[
     "bold", "italic", "heading", "list", "table", "code", "link", "horizontal-rule",
@@ -79,8 +84,8 @@ class Contrast(Closed):
     drop_refusals: bool = Field(default=True, description="leave out what `std.safety.refusal` finds")
     judge: Judge | None = None
     temperature: Number = Field(default=0.7, ge=0)
-    max_new_tokens: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0)
+    max_new_tokens: int = Field(default=128, ge=1, le=MOST_COUNT)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class Concept(Closed):
@@ -310,16 +315,18 @@ class Budget(Closed):
 class Lora(Closed):
     """LoRA settings; `layers` is the first decoder layer that gets adapters."""
 
-    r: int = Field(default=16, ge=1)
-    alpha: int = Field(default=32, ge=1)
-    layers: int = Field(default=0, ge=0)
+    r: int = Field(default=16, ge=1, le=MOST_COUNT)
+    alpha: int = Field(default=32, ge=1, le=MOST_COUNT)
+    layers: int = Field(default=0, ge=0, le=MOST_COUNT)
 
 
 class Grpo(Closed):
     """What `method: grpo` samples, and what it rewards beside the plan's feature terms."""
 
-    generations: int = Field(default=8, ge=2, description="responses sampled for a prompt: the group that is compared")
-    max_new_tokens: int = Field(default=256, ge=1)
+    generations: int = Field(
+        default=8, ge=2, le=MOST_COUNT, description="responses sampled for a prompt: the group that is compared"
+    )
+    max_new_tokens: int = Field(default=256, ge=1, le=MOST_COUNT)
     temperature: Number = Field(default=1.0, gt=0)
     reward: str | None = Field(
         default=None, description="folder of a reward model, as `method: reward` leaves it in `model/`; none by default"
@@ -336,28 +343,28 @@ class Train(Closed):
     beta: Number = Field(default=0.1, gt=0)
     learning_rate: Number = Field(default=5e-6, gt=0)
     epochs: Number = Field(default=1.0, gt=0)
-    batch_size: int = Field(default=8, ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=MOST_COUNT)
+    accumulate: int = Field(default=1, ge=1, le=MOST_COUNT)
     warmup: Share = 0.1
-    max_length: int = Field(default=1024, ge=8)
+    max_length: int = Field(default=1024, ge=8, le=MOST_COUNT)
     loss: Literal["sigmoid", "hinge", "robust", "sigmoid_norm", "ipo"] = "sigmoid"
     precision: Literal["fp32", "bf16-mixed", "bf16"] = "fp32"
     lora: Lora | None = None
-    max_steps: int | None = Field(default=None, ge=1)
-    save_steps: int = Field(default=50, ge=1)
+    max_steps: int | None = Field(default=None, ge=1, le=MOST_COUNT)
+    save_steps: int = Field(default=50, ge=1, le=MOST_COUNT)
     liger: bool = False
     grpo: Grpo | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class Verify(Closed):
     """Where and how often to sample when the forecast is tested."""
 
     prompts: str = "builtin:general"
-    rollouts: int = Field(default=128, ge=2)
-    max_new_tokens: int = Field(default=96, ge=1)
+    rollouts: int = Field(default=128, ge=2, le=MOST_COUNT)
+    max_new_tokens: int = Field(default=96, ge=1, le=MOST_COUNT)
     temperature: Number = Field(default=1.0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MOST_SEED)
 
 
 class Allow(Closed):

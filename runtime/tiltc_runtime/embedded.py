@@ -16,6 +16,7 @@ from typing import Any
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc_runtime.locking import lock
+from tiltc_runtime.pretrained import pretrained, pretrained_model
 from tiltc_runtime.refused import refuse
 
 ASSETS = Path(__file__).parent / "builtin"
@@ -187,10 +188,10 @@ def _merge(base: Path, adapter: Path, out: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32, use_safetensors=True)
+    model: Any = pretrained_model(AutoModelForCausalLM, base, dtype=torch.float32)
     model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.save_pretrained(str(out))
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(base))
+    tokenizer: Any = pretrained(AutoTokenizer, base)
     tokenizer.save_pretrained(str(out))
 
 
@@ -201,9 +202,9 @@ def _dequantise(gguf: Path, out: Path) -> None:
 
     source = {"gguf_file": gguf.name}
     settings: Any = GgufConfig(dequantize=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), **source, quantization_config=settings, dtype=torch.float32
+    model: Any = pretrained(
+        AutoModelForCausalLM, gguf.parent, **source, quantization_config=settings, dtype=torch.float32
     )
-    tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), **source)
+    tokenizer: Any = pretrained(AutoTokenizer, gguf.parent, **source)
     model.save_pretrained(str(out))
     tokenizer.save_pretrained(str(out))

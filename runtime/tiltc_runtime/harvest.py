@@ -96,6 +96,7 @@ def _complete(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | N
         shutil.rmtree(leftover, ignore_errors=True)
     complete = _whole_evidence(folder)
     if not complete:
+        inputs.check_tokens()
         write_text(folder / "request.json", canonical_json(inputs.request))
     # first: what is refused for want of a judge should not cost a pass over the data
     sampled, did = sampled_sets(inputs, spec_file, folder, lambda text: _say(err, f"harvest: {text}"))

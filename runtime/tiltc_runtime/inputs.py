@@ -18,6 +18,7 @@ from tiltc.plan import ModelPin
 from tiltc.spec import Spec
 from tiltc_runtime.loading import (
     LoadedModel,
+    embedding_rows,
     load_model,
     load_tokenizer,
     model_folder,
@@ -30,6 +31,7 @@ from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, check_fits, load_sae
 from tiltc_runtime.sae_settings import check_settings
 from tiltc_runtime.tokens import READ, Encoded, Ids, encode_pair, row_status
+from tiltc_runtime.vocabulary import beyond, check_ids
 
 #: pairs in a shard; batches never reach across shards
 SHARD = 256
@@ -100,6 +102,15 @@ class Inputs:
         for d in said:
             found.add(d.code, spec_file.at(("sae",)), d.primary.text, notes=d.notes)
         return found
+
+    def check_tokens(self) -> None:
+        """Raises Refused (T565) where rows have tokens that the model's embedding has no row for."""
+        rows = embedding_rows(model_folder(self.spec.model, self.folder))
+        if rows is not None and beyond(self.tokenizer, rows):
+            pairs = self.data.pairs
+            encoded = zip(pairs, self.encode(pairs), strict=True)
+            texts = ((f"row {pair.row_id}", sum(e.responses, e.prompt)) for pair, e in encoded)
+            check_ids(self.tokenizer, texts, rows, self.model.name)
 
     @cached_property
     def shards(self) -> dict[str, list[Pair]]:

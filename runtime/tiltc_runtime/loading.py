@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,15 @@ from tiltc.evidence.weights import tensor_line
 from tiltc.plan import ModelPin
 from tiltc.spec import HubRef
 from tiltc_runtime import embedded
+from tiltc_runtime.pretrained import brings_code, check_architecture, pretrained, pretrained_model
 from tiltc_runtime.refused import Refused, refuse
+from tiltc_runtime.templates import template_digest, with_fixed_date
+from tiltc_runtime.vocabulary import check_vocabulary
 
-__all__ = ["LoadedModel", "Refused", "load_model", "load_tokenizer", "model_folder", "model_pin"]
+__all__ = ["LoadedModel", "Refused", "load_model", "load_tokenizer", "model_folder", "model_pin", "template_digest"]
 
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+NO_CODE = "code of a model's folder is never run here: use a model whose architecture transformers brings itself"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -79,8 +82,9 @@ def load_model(
     dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
     tokenizer = load_tokenizer(place)
     pin = model_pin(ref, place)
-    with _quiet(), _loading(ref):
+    with _quiet(), _loading(ref, place):
         model = _whole(place, dtype) if layers is None else _trunk(place, dtype, layers)
+        decoder_layers(model)
     return LoadedModel(model.to(device).eval().requires_grad_(False), tokenizer, pin, place, dtype)
 
 
@@ -103,8 +107,10 @@ def model_folder(ref: str | HubRef, folder: Path | None = None) -> Path:
 
 def model_pin(ref: str | HubRef, place: Path) -> ModelPin:
     """Digests and dimensions of the model in a folder, without loading it. Raises Refused (T507, T575)."""
-    with _loading(ref):
-        text = _config(place).get_text_config()
+    with _loading(ref, place):
+        config = _config(place)
+        check_architecture(config, ref_name(ref))
+        text = config.get_text_config()
         known = embedded.known_digest(place)
         return ModelPin(
             name=ref_name(ref),
@@ -120,16 +126,32 @@ def context_length(place: Path) -> int | None:
     return getattr(_config(place).get_text_config(), "max_position_embeddings", None)
 
 
+def embedding_rows(place: Path) -> int | None:
+    """Rows of the embedding of the model in a folder; None where the folder holds none, as that of an adapter."""
+    if not (place / "config.json").is_file():
+        return None
+    with _loading(place.name, place):
+        return getattr(_config(place).get_text_config(), "vocab_size", None)
+
+
 def load_tokenizer(place: Path) -> Any:
-    """The tokenizer in a model's folder. Raises Refused (T507)."""
+    """The tokenizer in a model's folder, for which it is always the same day. Raises Refused (T507, T565)."""
     from transformers import AutoTokenizer
 
-    with _quiet(), _loading(place.name):
-        return AutoTokenizer.from_pretrained(str(place))
+    with _quiet(), _loading(place.name, place):
+        tokenizer = with_fixed_date(pretrained(AutoTokenizer, place))
+    _check_template(tokenizer, place.name)
+    if (rows := embedding_rows(place)) is not None:
+        check_vocabulary(tokenizer, rows, place.name)
+    return tokenizer
 
 
-def template_digest(tokenizer: Any) -> str:
-    return sha256_text(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else "")
+def _check_template(tokenizer: Any, name: str) -> None:
+    given = tokenizer.chat_template
+    if isinstance(given, dict) and given and "default" not in given:
+        notes = (f"its templates are {', '.join(f'`{n}`' for n in sorted(given))}",)
+        helps = ("save the one to use as `chat_template.jinja` in the model's folder",)
+        refuse("T507", f"`{name}` has several chat templates, and none is the default", notes=notes, helps=helps)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -178,7 +200,7 @@ def decoder_layers(model: Any) -> torch.nn.ModuleList:
 def _whole(place: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(str(place), dtype=DTYPES[dtype], use_safetensors=True)
+    return pretrained_model(AutoModelForCausalLM, place, dtype=DTYPES[dtype])
 
 
 def _trunk(place: Path, dtype: str, layers: int) -> Any:
@@ -190,13 +212,13 @@ def _trunk(place: Path, dtype: str, layers: int) -> Any:
     text.num_hidden_layers = layers
     if isinstance(kinds := getattr(text, "layer_types", None), list):
         text.layer_types = kinds[:layers]
-    return AutoModel.from_pretrained(str(place), config=config, dtype=DTYPES[dtype], use_safetensors=True)
+    return pretrained_model(AutoModel, place, config=config, dtype=DTYPES[dtype])
 
 
 def _config(place: Path) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(str(place))
+    return pretrained(AutoConfig, place)
 
 
 def _download(ref: HubRef) -> Path:
@@ -207,17 +229,19 @@ def _download(ref: HubRef) -> Path:
 
 
 @contextmanager
-def _loading(ref: object) -> Generator[None, None, None]:
-    """Turn what the loading libraries raise into a finding."""
+def _loading(ref: object, place: Path | None = None) -> Generator[None, None, None]:
+    """Turn whatever the loading libraries raise into a finding that says what is missing."""
     try:
         yield
     except Refused:
         raise
     except Unsealed as fault:
         refuse("T575", f"`{_shown(ref)}`", notes=(str(fault),))
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+    except Exception as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        refuse("T507", f"`{_shown(ref)}` can't be loaded", notes=(f"{type(error).__name__}: {first[:300]}",))
+        helps = (NO_CODE,) if place is not None and brings_code(place) and "remote" in str(error) else ()
+        notes = (f"{type(error).__name__}: {first[:300]}",)
+        refuse("T507", f"`{_shown(ref)}` can't be loaded", notes=notes, helps=helps)
 
 
 def _shown(ref: object) -> str:

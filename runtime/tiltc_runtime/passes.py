@@ -13,6 +13,7 @@ from transformers import DynamicCache
 
 from tiltc_runtime.loading import LoadedModel, decoder_layers
 from tiltc_runtime.sae import Hook
+from tiltc_runtime.vocabulary import check_range
 
 Tensor = torch.Tensor
 Ids = tuple[int, ...]
@@ -59,6 +60,7 @@ class Trunk:
         self.model, self.hook, self.dtype = model.model, hook, model.dtype
         self.device = model.device
         self.budget = budget or (CUDA_TOKENS if self.device.type == "cuda" else CPU_TOKENS)
+        self.rows = self.model.get_input_embeddings().num_embeddings
         layers = decoder_layers(self.model)
         self.layer = layers[max(hook.layer, 0)]
         self.trunk = self.model.get_decoder() if hasattr(self.model, "lm_head") else self.model
@@ -107,6 +109,7 @@ class Trunk:
     def _padded(self, rows: Sequence[Ids], width: int, *, left: bool) -> tuple[Tensor, Tensor]:
         ids = torch.zeros(len(rows), width, dtype=torch.long)
         mask = torch.zeros(len(rows), width, dtype=torch.long)
+        check_range(max((max(row, default=0) for row in rows), default=0), self.rows)
         for i, row in enumerate(rows):
             at = slice(width - len(row), width) if left else slice(0, len(row))
             ids[i, at], mask[i, at] = torch.tensor(row, dtype=torch.long), 1

@@ -1,45 +1,56 @@
-"""The prompts that rollouts answer: a builtin set, or a file of the user's own."""
+"""The prompts that rollouts answer: a builtin set, or a data file of the user's own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.datafile import read_data
 from tiltc.diagnostics import Diagnostics
+from tiltc.paths import found_at
+from tiltc.questions import is_builtin
+from tiltc_runtime.tokens import bare_text
 
-Message = dict[str, str]
+Message = dict[str, Any]
 #: sets inside `builtin/prompts.jsonl`
 BUILTIN = ("general", "safety")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The conversation up to the response, oldest message first."""
+    """The conversation up to the response, oldest message first, and what its chat template is told beside it."""
 
     messages: tuple[Message, ...]
+    #: `tools` and `chat_template_kwargs`, as rows have them
+    template: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def key(self) -> str:
-        """sha256[:16] of the messages: seeds and caches go by it."""
-        return sha256_text(canonical_json(list(self.messages)))[:16]
+        """sha256[:16] of the messages, and of the template's arguments if any: seeds and caches go by it."""
+        told = [list(self.messages), dict(self.template)] if self.template else list(self.messages)
+        return sha256_text(canonical_json(told))[:16]
 
     @property
     def text(self) -> str:
         """What a reader, or a gate's detector, sees: the messages' contents."""
-        return "\n\n".join(message["content"] for message in self.messages)
+        return bare_text(self.messages)
 
 
-def read_prompts(name: str) -> tuple[tuple[Prompt, ...] | None, Diagnostics]:
-    """`builtin:<set>`, or a .jsonl or .parquet file with `prompt` or `messages`; repeats are left out. Finds T651."""
+def read_prompts(name: str, folder: Path | None = None) -> tuple[tuple[Prompt, ...] | None, Diagnostics]:
+    """`builtin:<set>`, or a data file whose rows have `prompt` or `messages`; repeats are left out. Finds T651.
+
+    Args:
+        folder: what a relative path is relative to, before the working directory.
+    """
     found = Diagnostics()
     try:
-        prompts = tuple(_unique(_prompt(row, i) for i, row in enumerate(_rows(name), 1)))
-    except (OSError, ValueError) as problem:
+        prompts = tuple(_unique(_prompt(row, i) for i, row in enumerate(_rows(name, folder or Path()), 1)))
+    except ValueError as problem:
         found.add("T651", None, f"`verify.prompts: {name}`", notes=[str(problem)])
         return None, found
     if not prompts:
@@ -71,61 +82,57 @@ def schedule(prompts: int, rollouts: int) -> list[tuple[int, int]]:
     return [(k % prompts, k // prompts) for k in range(rollouts)]
 
 
-def _rows(name: str) -> Iterator[dict[str, Any]]:
-    if name.startswith("builtin:"):
+def _rows(name: str, folder: Path) -> Iterable[dict[str, Any]]:
+    if is_builtin(name):
         return _builtin(name.removeprefix("builtin:"))
-    path = Path(name)
-    if path.suffix == ".jsonl":
-        return _json_rows(path.read_text(encoding="utf-8"))
-    if path.suffix == ".parquet":
-        return _parquet_rows(path)
-    raise ValueError(f"prompts are read from .jsonl and .parquet files, not from {path.name!r}")
+    rows, found = read_data(found_at(name, folder))
+    if rows is None:
+        raise ValueError("; ".join(d.primary.text for d in found))
+    return rows
 
 
 def _builtin(wanted: str) -> Iterator[dict[str, Any]]:
     if wanted not in BUILTIN:
         raise ValueError(f"builtin prompt sets are {' and '.join(BUILTIN)}")
     text = resources.files("tiltc_runtime").joinpath("builtin/prompts.jsonl").read_text(encoding="utf-8")
-    return (row for row in _json_rows(text) if row["set"] == wanted)
-
-
-def _json_rows(text: str) -> Iterator[dict[str, Any]]:
-    # not splitlines(): JSON strings may hold U+2028 and the like as they are
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not an object")
-            yield row
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowException as problem:
-        raise ValueError(str(problem)) from None
-    yield from table.select([c for c in ("prompt", "messages") if c in table.column_names]).to_pylist()
+    return (row for row in map(json.loads, text.splitlines()) if row["set"] == wanted)
 
 
 def _prompt(row: dict[str, Any], number: int) -> Prompt:
-    value = row.get("prompt") or row.get("messages")
+    value, template = row.get("prompt") or row.get("messages"), _arguments(row, number)
     if isinstance(value, str) and value.strip():
-        return Prompt(({"role": "user", "content": value},))
+        return Prompt(({"role": "user", "content": value},), template)
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
         raise ValueError(f"row {number} has neither `prompt` (text or messages) nor `messages`")
-    messages = [{"role": message["role"], "content": message["content"]} for message in value]
+    # Parquet fills absent keys of a message with None
+    messages = [{"content": "", **{k: v for k, v in message.items() if v is not None}} for message in value]
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
     if not messages:
         raise ValueError(f"row {number} has no message to answer")
-    return Prompt(tuple(messages))
+    return Prompt(tuple(messages), template)
+
+
+def _arguments(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """What a row tells its chat template; both columns may be JSON in a text, as tables have them."""
+    tools, keywords = (_parsed(row.get(key), key, number) for key in ("tools", "chat_template_kwargs"))
+    if not isinstance(tools or [], list) or not isinstance(keywords or {}, dict):
+        raise ValueError(f"row {number}: `tools` must be a list, `chat_template_kwargs` a mapping")
+    return {**({"tools": tools} if tools else {}), **{k: v for k, v in (keywords or {}).items() if v is not None}}
+
+
+def _parsed(value: Any, key: str, number: int) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) and value.strip() else value or None
+    except (ValueError, RecursionError):
+        raise ValueError(f"row {number}: `{key}` is no JSON") from None
 
 
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    content = value.get("content")
+    return isinstance(content, str) or (content is None and bool(value.get("tool_calls")))
 
 
 def _unique(prompts: Iterable[Prompt]) -> Iterator[Prompt]:

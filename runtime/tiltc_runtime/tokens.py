@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -13,6 +14,9 @@ from tiltc_runtime.refused import refuse
 Ids = tuple[int, ...]
 #: rows of this status are read through the model
 READ = ("ok", "single")
+#: responses that show where a prompt ends: they begin with no token that a template writes by itself
+ANY = ("-", "0")
+NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,44 @@ def encode_pair(tokenizer: Any, pair: Pair, max_length: int) -> Encoded:
     return _truncated(prompt, sequences, max_length)
 
 
-def encode_response(tokenizer: Any, prompt: Text, response: str, max_length: int) -> Encoded:
+def encode_response(
+    tokenizer: Any, prompt: Text, response: str, max_length: int, template: Mapping[str, Any] = NOTHING
+) -> Encoded:
     """Token ids of one response. A text prompt is one user turn where the tokenizer has a chat template.
+
+    Args:
+        template: arguments of the chat template.
 
     Raises:
         Refused: T516 the template refuses the conversation.
     """
     if not tokenizer.chat_template:
-        text = prompt if isinstance(prompt, str) else "\n\n".join(m["content"] for m in prompt)
-        ids, sequences = _plain(tokenizer, text, (response,))
+        ids, sequences = _plain(tokenizer, bare_text(prompt), (response,))
         return _truncated(ids, sequences, max_length)
     turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
     answer: tuple[Message, ...] = ({"role": "assistant", "content": response},)
-    ids, sequences = _conversation(tokenizer, turns, (answer,), {}, f"{plain_text(turns)[:60]!r}")
+    ids, sequences = _conversation(tokenizer, turns, (answer,), template, f"{plain_text(turns)[:60]!r}")
     return _truncated(ids, sequences, max_length)
+
+
+def prompt_ids(tokenizer: Any, prompt: Text, template: Mapping[str, Any] = NOTHING) -> Ids:
+    """Token ids that a response is sampled after: those that stand ahead of a response in training.
+
+    Left out is what a template opens an answer with for generation alone, such as a thought that no row has.
+
+    Raises:
+        Refused: T516 the template refuses the conversation.
+    """
+    if tokenizer.chat_template:
+        return max((encode_response(tokenizer, prompt, r, sys.maxsize, template).prompt for r in ANY), key=len)
+    ids = _text_ids(tokenizer, bare_text(prompt))
+    ends = tuple(tokenizer(text="")["input_ids"])[-1:] == (tokenizer.eos_token_id,)
+    return ids[:-1] if ends else ids
+
+
+def bare_text(prompt: Text) -> str:
+    """A prompt without a template: messages are their contents."""
+    return prompt if isinstance(prompt, str) else "\n\n".join(str(m["content"]) for m in prompt)
 
 
 def whole_text(tokenizer: Any, prompt: str, response: str) -> str:
@@ -74,7 +102,7 @@ def row_status(pair: Pair, encoded: Encoded) -> str:
 
 
 def _conversation(
-    tokenizer: Any, prompt: Any, sides: Sequence[Any], template: dict[str, Any], name: str
+    tokenizer: Any, prompt: Any, sides: Sequence[Any], template: Mapping[str, Any], name: str
 ) -> tuple[Ids, list[Ids]]:
     if not tokenizer.chat_template:
         helps = ("use an instruction-tuned model, or give rows of plain text",)
@@ -87,14 +115,20 @@ def _conversation(
         refuse("T516", f"the chat template refuses {name}", notes=(f"{type(error).__name__}: {error}",))
 
 
-def _applied(tokenizer: Any, turns: Sequence[Any], template: dict[str, Any], **more: Any) -> Ids:
+def _applied(tokenizer: Any, turns: Sequence[Any], template: Mapping[str, Any], **more: Any) -> Ids:
     made = tokenizer.apply_chat_template(list(turns), tokenize=True, return_dict=True, **template, **more)
     return tuple(made["input_ids"])
 
 
 def _plain(tokenizer: Any, prompt: str, responses: tuple[str, ...]) -> tuple[Ids, list[Ids]]:
     whole = [whole_text(tokenizer, prompt, response) for response in responses]
-    return tuple(tokenizer(text=prompt)["input_ids"]), [tuple(tokenizer(text=text)["input_ids"]) for text in whole]
+    return _text_ids(tokenizer, prompt), [_text_ids(tokenizer, text) for text in whole]
+
+
+def _text_ids(tokenizer: Any, text: str) -> Ids:
+    """Token ids of plain text; one that is written with its beginning-of-sequence token gets no second one."""
+    ids, begin = tuple(tokenizer(text=text)["input_ids"]), tokenizer.bos_token_id
+    return ids[1:] if begin is not None and ids[:2] == (begin, begin) else ids
 
 
 def _truncated(prompt: Ids, sequences: list[Ids], max_length: int) -> Encoded:

@@ -93,6 +93,8 @@ def run(
     """
     if plain and control:
         raise ValueError("a run is plain or a control, not both")
+    join_processes()
+    say = say if is_main() else silent
     with _quiet():
         admitted, found = admit(plan_folder, plain=plain, control=control, root=root)
         if admitted is None:
@@ -119,6 +121,19 @@ def run(
         kept = reference or out / REFERENCE
         job = Job(admitted, rows, folder, mode, (root or plan_folder).absolute(), kept, say)
         return _alone(job, fresh, found)
+
+
+def is_main() -> bool:
+    """Is this the process that speaks for all of a launcher's?"""
+    return PartialState().is_main_process
+
+
+def join_processes() -> None:
+    """Meet the other processes of a launcher, over gloo where there is no accelerator.
+
+    The first to ask decides for the whole process: without the word, accelerate takes every process on a CPU for the only one.
+    """
+    PartialState(cpu=not torch.cuda.is_available())
 
 
 def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None, Diagnostics]:
@@ -278,4 +293,4 @@ def _quiet() -> Generator[None]:
         trl.setLevel(level)
 
 
-__all__ = ["Job", "make_trainer", "run", "silent"]
+__all__ = ["Job", "is_main", "make_trainer", "run", "silent"]

@@ -17,7 +17,7 @@ from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc.files import writing
-from tiltc.paths import locate
+from tiltc.paths import found_at
 from tiltc.plan import Plan
 from tiltc.planfile import read_plan
 from tiltc.spec import Verify
@@ -106,9 +106,9 @@ def verify(
     if run is None or found.failed:
         return None, found
     asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
-    prompts, more = read_prompts(_prompts_name(asked, run.root))
+    prompts, more = read_prompts(asked.prompts, run.root)
     found.extend(more)
-    found.extend(check_prompts(run.plan, _prompts_name(asked, run.root)))
+    found.extend(check_prompts(run.plan, found_at(asked.prompts, run.root)))
     if prompts is None or found.failed:
         return None, found
     try:
@@ -370,14 +370,6 @@ def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[Poli
             for rollout in said.rollouts:
                 row = {"policy": policy, "messages": prompts[rollout.prompt].messages, **asdict(rollout)}
                 out.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
-
-
-def _prompts_name(asked: Verify, root: Path) -> str:
-    """Relative files are taken from the plan's root, and from the working directory if there is none."""
-    if asked.prompts.startswith("builtin:"):
-        return asked.prompts
-    beside = locate(asked.prompts, root)
-    return str(beside if beside.exists() else locate(asked.prompts, Path()))
 
 
 def _silent(_: str) -> None:

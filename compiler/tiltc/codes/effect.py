@@ -165,7 +165,8 @@ doesn't will give up inside what is taken outside. Then decide about the change 
         Severity.ERROR,
         """\
 `verify: {prompts: ...}` names something that is not a set of prompts. Known are `builtin:general`, `builtin:safety`,
-and .jsonl or .parquet files whose rows have `prompt` (a string, or a list of messages) or `messages`.
+and data files (JSON lines, JSON, Parquet, CSV and so on) whose rows have `prompt` (a string, or a list of messages) or
+`messages`. A relative path starts at the spec's folder, or, where there is no such file, at the working directory.
 
 Example: `verify: {prompts: questions.txt}`, or a row that has only `question`. A row that can be read:
 

@@ -144,7 +144,7 @@ def _given(error: ErrorDetails) -> str:
         return f", not {str(value).lower()}"
     if isinstance(value, str):
         return f", not `{value[:60]}`"
-    return f", not {value:g}" if isinstance(value, int | float) else ""
+    return f", not {_written(value)}" if isinstance(value, int | float) else ""
 
 
 def _otherwise(error: ErrorDetails) -> str:
@@ -152,7 +152,12 @@ def _otherwise(error: ErrorDetails) -> str:
 
 
 def _bound(words: str, name: str) -> Callable[[ErrorDetails], str]:
-    return lambda error: f"must be {words} {error.get('ctx', {}).get(name):g}"
+    return lambda error: f"must be {words} {_written(error.get('ctx', {}).get(name))}"
+
+
+def _written(number: int | float) -> str:
+    """A number as it is read best; integers to the digit, as far as anybody counts."""
+    return str(number) if isinstance(number, int) and abs(number) < 2**63 else f"{float(number):g}"
 
 
 def _says(text: str) -> Callable[[ErrorDetails], str]:
@@ -175,6 +180,7 @@ _WANTED: dict[str, Callable[[ErrorDetails], str]] = {
     "greater_than": _bound("more than", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than_equal": _bound("at most", "le"),
+    "finite_number": _says("must be finite"),
     "string_pattern_mismatch": lambda error: f"must match `{error.get('ctx', {}).get('pattern')}`",
     "string_too_short": _says("must not be empty"),
     "too_short": _says("needs at least one item"),

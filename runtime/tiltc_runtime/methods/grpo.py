@@ -31,6 +31,7 @@ from tiltc_runtime.admit import check_sae
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer
 from tiltc_runtime.methods.shared import adapter_of, start_policy
 from tiltc_runtime.pairs import Pair, Text
+from tiltc_runtime.pretrained import pretrained, pretrained_model
 from tiltc_runtime.prompts import Prompt
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, load_sae
@@ -151,14 +152,13 @@ def base_reward(folder: Path, tokenizer: Any, max_length: int) -> Reward:
 def load_reward_model(folder: Path) -> Any:
     """A reward model in eval mode, whole or as an adapter on the model that it names."""
     if not (folder / "adapter_config.json").is_file():
-        return (
-            AutoModelForSequenceClassification.from_pretrained(str(folder), num_labels=1).eval().requires_grad_(False)
-        )
+        whole = pretrained_model(AutoModelForSequenceClassification, folder, num_labels=1)
+        return whole.eval().requires_grad_(False)
     from peft import PeftConfig, PeftModel
 
     name = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
-    config = AutoConfig.from_pretrained(name, num_labels=1)
-    base: Any = AutoModelForSequenceClassification.from_pretrained(name, config=config)
+    config = pretrained(AutoConfig, name, num_labels=1)
+    base: Any = pretrained_model(AutoModelForSequenceClassification, name, config=config)
     adapted: Any = PeftModel.from_pretrained(base, str(folder))
     return adapted.merge_and_unload().eval().requires_grad_(False)
 

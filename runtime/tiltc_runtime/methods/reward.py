@@ -16,6 +16,7 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import DataCollatorForPreference, RewardTrainer
 
 from tiltc_runtime.methods.shared import Recipe, adapter_of, weights_of
+from tiltc_runtime.pretrained import pretrained_model
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.settings import weights_dtype
 from tiltc_runtime.trainer import OFFSET, WEIGHT
@@ -87,12 +88,10 @@ def make(job: Job, arguments: dict[str, Any]) -> TiltedRewardTrainer:
 
 
 def _with_head(job: Job) -> Any:
-    train, place = job.admitted.plan.train, str(job.admitted.model_folder)
+    train, place = job.admitted.plan.train, job.admitted.model_folder
     set_seed(train.seed)
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            place, dtype=weights_dtype(train), num_labels=1, use_safetensors=True
-        )
+        return pretrained_model(AutoModelForSequenceClassification, place, dtype=weights_dtype(train), num_labels=1)
     except ValueError as error:
         helps = ("train.method `reward` needs an architecture that transformers can classify sequences with",)
         refuse(

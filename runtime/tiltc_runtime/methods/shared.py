@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tiltc_runtime.order import StepSorted
+from tiltc_runtime.pretrained import pretrained_model
 from tiltc_runtime.settings import adapter, weights_dtype
 from tiltc_runtime.trainer import WEIGHT
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def start_policy(job: Job) -> Any:
     """The start model as a causal LM, in the precision that the plan's weights are held in."""
     dtype = weights_dtype(job.admitted.plan.train)
-    return AutoModelForCausalLM.from_pretrained(str(job.admitted.model_folder), dtype=dtype, use_safetensors=True)
+    return pretrained_model(AutoModelForCausalLM, job.admitted.model_folder, dtype=dtype)
 
 
 def adapter_of(job: Job, model: Any) -> LoraConfig | None:

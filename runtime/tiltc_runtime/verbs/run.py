@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tiltc.verbs import CLEAN, UsageError, Verb, add_report_flags, report
+from tiltc.verbs import CLEAN, FINDINGS, UsageError, Verb, add_report_flags, report
 
 if TYPE_CHECKING:
     from tiltc_runtime.record import RunRecord
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     except KeyboardInterrupt:
         say(f"interrupted; go on with: {_again(args)}")
         return INTERRUPTED
+    if not train.is_main():
+        return FINDINGS if record is None else CLEAN
     code = report(found, args, out, err) if found or record is None else CLEAN
     if record is not None and args.format == "text":
         out.write(summary(record, args.out) + "\n")

@@ -12,6 +12,7 @@ from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_par
 from tiltc.parse.rules.patterns import backtracking_patterns, invalid_patterns
 from tiltc.parse.rules.references import unpinned_references
 from tiltc.parse.rules.signals import idle_amplify, nobody_apart, repeated_signals, two_readouts, unclear_target
+from tiltc.parse.rules.verify import missing_prompts
 from tiltc.parse.specfile import SpecFile
 
 RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
@@ -34,5 +35,6 @@ RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
     invalid_patterns,
     backtracking_patterns,
     unpinned_references,
+    missing_prompts,
     unknown_allows,
 )
