@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tiltc_runtime.refused import refuse
 
@@ -31,15 +31,15 @@ def check_architecture(config: Any, name: str) -> None:
     """Raises Refused (T507) for what is no causal language model with a cache of keys and values; reads no weights."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    kind = kind[0] if isinstance(kind, tuple) else kind
+    known: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    kind: Any = known[0] if isinstance(known, tuple) else known
     if kind is None or getattr(config, "is_encoder_decoder", False):
         _lacks(name, f"`{config.model_type}` is no causal language model")
     if NEEDED not in inspect.signature(kind.forward).parameters:
         _lacks(name, f"{kind.__name__} keeps no keys and values (its forward pass takes no `{NEEDED}`)")
 
 
-def _lacks(name: str, why: str) -> None:
+def _lacks(name: str, why: str) -> NoReturn:
     helps = ("use a decoder-only transformer: Llama, Qwen, Gemma, Mistral, OLMo, GPT-2 and the like",)
     refuse("T507", f"`{name}` has an architecture that tiltc can't read", notes=(why,), helps=helps)
 

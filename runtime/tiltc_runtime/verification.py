@@ -108,7 +108,7 @@ def verify(
     asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
     prompts, more = read_prompts(asked.prompts, run.root)
     found.extend(more)
-    found.extend(check_prompts(run.plan, found_at(asked.prompts, run.root)))
+    found.extend(check_prompts(run.plan, str(found_at(asked.prompts, run.root))))
     if prompts is None or found.failed:
         return None, found
     try:
