@@ -152,7 +152,7 @@ def _otherwise(error: ErrorDetails) -> str:
 
 
 def _bound(words: str, name: str) -> Callable[[ErrorDetails], str]:
-    return lambda error: f"must be {words} {_written(error.get('ctx', {}).get(name))}"
+    return lambda error: f"must be {words} {_written(error.get('ctx', {})[name])}"
 
 
 def _written(number: int | float) -> str:
