@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 from transformers.pytorch_utils import Conv1D
 
 from tiltc.spec import Grpo, Lora, Train
@@ -138,11 +139,13 @@ def weights_dtype(train: Train) -> torch.dtype:
 
 
 def adapter(lora: Lora, model: Any) -> LoraConfig:
-    """LoRA on every linear projection of the decoder layers from `lora.layers` on; the head gets none."""
+    """LoRA on every linear projection of the decoder layers from `lora.layers` on, experts that are kept fused in one
+    parameter included; the head and what routes to the experts get none."""
     layers = decoder_layers(model)
     place = next(name for name, module in model.named_modules() if module is layers)
     linear = (torch.nn.Linear, Conv1D)
     names = {name.rsplit(".", 1)[-1] for name, module in layers.named_modules() if isinstance(module, linear)}
+    experts = [f"{place}.{n}.{name}" for n in range(lora.layers, len(layers)) for name in _fused(layers[n])]
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -150,6 +153,18 @@ def adapter(lora: Lora, model: Any) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
         target_modules=sorted(names),
+        target_parameters=experts or None,
         layers_to_transform=list(range(lora.layers, len(layers))),
         layers_pattern=place.rsplit(".", 1)[-1],
     )
+
+
+def _fused(layer: torch.nn.Module) -> list[str]:
+    """Names of parameters (experts, rows, columns): the projections of all experts at once."""
+    owners = {name: module for name, module in layer.named_modules() if not isinstance(module, _ConvNd)}
+    return [
+        f"{name}.{own}" if name else own
+        for name, module in owners.items()
+        for own, parameter in module.named_parameters(recurse=False)
+        if parameter.dim() == 3
+    ]

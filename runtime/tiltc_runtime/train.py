@@ -27,6 +27,7 @@ from tiltc_runtime.loading import context_length
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.methods import maker
 from tiltc_runtime.progress import Diverged, Progress, Say
+from tiltc_runtime.reach import reach
 from tiltc_runtime.record import (
     RECORD_FILE,
     Mode,
@@ -86,7 +87,7 @@ def run(
             data can share one folder, so that the second computes nothing (with `max_steps`, where both visit the same rows).
         say: takes lines of progress.
 
-    Findings: those of `admit` and `training_rows`, T530, T535, T538.
+    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573.
 
     Raises:
         ValueError: for `plain` and `control` at once.
@@ -145,7 +146,7 @@ def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None,
             PartialState().wait_for_everyone()
             found.extend(job.folder.check())
             PartialState().wait_for_everyone()
-            return (None if found.failed else _finished(job) or _train(job)), found
+            return (None if found.failed else _finished(job) or _train(job, found)), found
     except Locked as locked:
         found.add("T538", None, f"{job.folder.path} is in use by {locked}")
     except Diverged as diverged:
@@ -172,7 +173,7 @@ def _locked(out: Path) -> Generator[None]:
         yield
 
 
-def _train(job: Job) -> RunRecord:
+def _train(job: Job, found: Diagnostics) -> RunRecord:
     folder, main = job.folder, PartialState().is_main_process
     checkpoint = newest(folder.checkpoints, folder.identity)
     PartialState().wait_for_everyone()
@@ -184,6 +185,7 @@ def _train(job: Job) -> RunRecord:
         job.say(f"going on from step {step_of(checkpoint)}")
     with responses_only():
         trainer = make_trainer(job)
+        found.extend(_reached(job, trainer))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _save(trainer, folder.model)
     record = _record(job, trainer) if main else None
@@ -209,6 +211,16 @@ def make_trainer(job: Job) -> Any:
         model.disable_input_require_grads()
         trainer.add_callback(NoInputGradients(model))
     return trainer
+
+
+def _reached(job: Job, trainer: Any) -> Diagnostics:
+    """Say how much the adapters reach; T573 where it is little."""
+    lora = job.admitted.plan.train.lora
+    if lora is None:
+        return Diagnostics()
+    reached = reach(trainer.model, lora.layers)
+    job.say(reached.text)
+    return reached.check()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""T571, T572: an SAE whose config asks for more than is carried out. Part of the T5xx family, see `stale.py`."""
+"""T571 to T573: settings of an SAE that are not carried out, weights that no adapter reaches. Part of T5xx, see `stale.py`."""
 
 from __future__ import annotations
 
@@ -38,5 +38,20 @@ Example:
     warning[T572]: SAE setting that is not carried out: `prepend_bos` of my-sae
 
 What to do: look at how well the SAE reconstructs (T313) and detects (`tiltc show`), and allow the warning if both are good.""",
+    ),
+    Code(
+        "T573",
+        "weights that no adapter reaches",
+        Severity.WARNING,
+        """LoRA adapters are put on every linear projection of the decoder layers from `lora.layers` on, and on the experts of
+mixtures of experts. Measured on the model that is trained, they reach much less than all of these layers' weights: the
+architecture keeps some in modules of its own. What stays as it is can't learn what the plan asks for.
+
+Example:
+
+    warning[T573]: weights that no adapter reaches: adapters reach 41.7% of the weights of decoder layers 0 to 23
+      = note: not reached: `mixer.in_proj`, 58.3%
+
+What to do: leave `train.lora` out to train every weight, or go on if the weights named are meant to stay.""",
     ),
 )
