@@ -17,6 +17,8 @@ that adds an offset therefore takes -margin.
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from gzip import GzipFile
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
 
     from tiltc.pairs import Row
     from tiltc.planfile import LoadedPlan
+
+
+#: columns of every export, and bytes of a line in which they are looked for
+ADDED, LONGEST_LINE = frozenset({"keep", "weight", "margin"}), 1 << 26
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,24 @@ def ending(path: Path) -> str:
     """What a file's name says of its format: `.parquet`, `.jsonl`, `.jsonl.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:])
+
+
+def is_export(path: Path) -> bool:
+    """Does a file hold the columns that `tiltc export` adds?"""
+    try:
+        return set(_columns_of(path)) >= ADDED
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError):
+        return False
+
+
+def _columns_of(path: Path) -> list[str]:
+    if ending(path) == ".parquet":
+        import pyarrow.parquet as pq
+
+        return pq.read_schema(path).names
+    with GzipFile(path) if ending(path) == ".jsonl.gz" else open(path, "rb") as file:
+        first = json.loads(file.readline(LONGEST_LINE))
+    return [*first] if isinstance(first, dict) else []
 
 
 def _write_parquet(exported: Exported, path: Path) -> None:

@@ -18,6 +18,7 @@ from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Evidence, Manifest, ShardPin
 from tiltc.files import write_text, write_whole
+from tiltc.folders import DERIVED, STORE, mark, refusal
 from tiltc.parse import SpecFile
 from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
@@ -65,13 +66,16 @@ def harvest(
         err: where progress goes; None is silent.
 
     Returns:
-        The evidence folder. Findings: T506 to T519, T546, T547, T571, T572.
+        The evidence folder. Findings: T506 to T519, T546, T547, T571, T572, T585.
     """
-    found = Diagnostics()
+    found = _refused(store, cache)
+    if found:
+        return None, found
     try:
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
         found.extend(inputs.differing(spec_file))
         folder = store / inputs.key
+        mark(store, STORE)
         with lock(store / f"{inputs.key}.lock"):
             did = _complete(inputs, spec_file, folder, err)
             did = _second_pass(inputs, spec_file, folder, cache, every, err) or did
@@ -88,6 +92,14 @@ def harvest(
         helps = ["free some space or choose another disk with `--store`, then run the same command again"]
         found.add("T506", None, f"the disk that holds {store} is full; finished shards are kept", helps=helps)
     return None, found
+
+
+def _refused(store: Path, cache: Path | None) -> Diagnostics:
+    """T585 for folders that are not harvest's to write into."""
+    found = refusal(store, STORE)
+    if cache is not None:
+        found.extend(refusal(cache, DERIVED, "or name another `--store`: the cache lies beside it"))
+    return found
 
 
 def _complete(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | None) -> bool:

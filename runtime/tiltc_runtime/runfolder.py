@@ -23,10 +23,10 @@ from tiltc.planfile import copy_plan
 from tiltc_runtime.record import RECORD_FILE, Session, now
 
 RUN_FILE, LOCK_FILE = "run.json", "run.lock"
-PLAN, REFERENCE, CHECKPOINTS, MODEL = "plan", "reference", "checkpoints", "model"
+PLAN, REFERENCE, CHECKPOINTS, MODEL, VERIFY = "plan", "reference", "checkpoints", "model", "verify"
 #: everything that a run writes, and that `--fresh` removes
 OWNED = (RUN_FILE, f"{RUN_FILE}.part", RECORD_FILE, f"{RECORD_FILE}.part")
-OWNED_FOLDERS = (PLAN, REFERENCE, CHECKPOINTS, MODEL, f"{MODEL}.part", "verify")
+OWNED_FOLDERS = (PLAN, REFERENCE, CHECKPOINTS, MODEL, f"{MODEL}.part", VERIFY)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import weights_digest
 from tiltc.files import place_folder
+from tiltc.folders import RUN, mark
 from tiltc_runtime.admit import Admitted, admit
 from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
 from tiltc_runtime.data import Instructions, TrainingRows, training_rows
@@ -26,6 +27,7 @@ from tiltc_runtime.fused import responses_only
 from tiltc_runtime.loading import context_length
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.methods import maker
+from tiltc_runtime.places import refused_inputs, refused_run
 from tiltc_runtime.progress import Diverged, Progress, Say
 from tiltc_runtime.reach import reach
 from tiltc_runtime.record import (
@@ -87,7 +89,7 @@ def run(
             data can share one folder, so that the second computes nothing (with `max_steps`, where both visit the same rows).
         say: takes lines of progress.
 
-    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573.
+    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573, T585, T586.
 
     Raises:
         ValueError: for `plain` and `control` at once.
@@ -96,11 +98,17 @@ def run(
         raise ValueError("a run is plain or a control, not both")
     join_processes()
     say = say if is_main() else silent
+    found = refused_run(out, plan_folder, reference, fresh=fresh)
+    if found:
+        return None, found
     with _quiet():
         admitted, found = admit(plan_folder, plain=plain, control=control, root=root)
         if admitted is None:
             return None, found
         plan = admitted.plan
+        found.extend(refused_inputs(out, plan, root or plan_folder, fresh=fresh))
+        if found.failed:
+            return None, found
         told = tuple(c.text for c in plan.controls) if control else plan.prompts
         rows, more = training_rows(
             admitted.pairs,
@@ -141,8 +149,10 @@ def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None,
     """Run while nobody else writes into the folder."""
     try:
         with _locked(job.folder.path):
-            if fresh and PartialState().is_main_process:
-                job.folder.clear()
+            if PartialState().is_main_process:
+                mark(job.folder.path, RUN)
+                if fresh:
+                    job.folder.clear()
             PartialState().wait_for_everyone()
             found.extend(job.folder.check())
             PartialState().wait_for_everyone()

@@ -17,6 +17,7 @@ from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
 from tiltc.files import writing
+from tiltc.folders import ROLLOUTS, over_input, refusal
 from tiltc.paths import found_at
 from tiltc.plan import Plan
 from tiltc.planfile import read_plan
@@ -85,6 +86,9 @@ def verify(
         sweep: run folders of the same training at other strengths, each verified with the same baseline.
         rollouts: number of rollouts per policy instead of the plan's.
     """
+    found = refusal(store, ROLLOUTS, "or name another `--store`: rollouts lie beside it")
+    if found:
+        return None, found
     run, found = read_run(folder, "tilted")
     plain = None
     if baseline is not None:
@@ -109,6 +113,7 @@ def verify(
     prompts, more = read_prompts(asked.prompts, run.root)
     found.extend(more)
     found.extend(check_prompts(run.plan, str(found_at(asked.prompts, run.root))))
+    found.extend(over_input([folder / VERIFY_FOLDER], [found_at(asked.prompts, run.root)]))
     if prompts is None or found.failed:
         return None, found
     try:

@@ -178,13 +178,13 @@ def test_a_column_of_the_data_is_never_overwritten(plan: Path, tmp_path: Path) -
 
 
 def test_wrong_usage(data: Path, plan: Path, tmp_path: Path) -> None:
-    """An unknown ending, a folder that is not there and data that is not there are exit code 2."""
+    """An unknown ending, a folder that is not there and data that is not there are exit code 2; the data itself is T586."""
     assert tiltc("export", plan, "-o", tmp_path / "out.xlsx", "--data", data)[0] == 2
     assert tiltc("export", plan, "-o", tmp_path / "no" / "out.jsonl", "--data", data)[0] == 2
     assert tiltc("export", plan, "-o", tmp_path / "out.jsonl", "--data", tmp_path / "none.jsonl")[0] == 2
     assert tiltc("export", plan, "-o", tmp_path / "out.jsonl")[0] == 2
     before = data.read_bytes()
-    assert tiltc("export", plan, "-o", data, "--data", data)[0] == 2
+    assert tiltc("export", plan, "-o", data, "--data", data)[0] == 1
     assert data.read_bytes() == before
     assert tiltc("export", plan_for(ROWS, "builtin:no-such", tmp_path), "-o", tmp_path / "out.jsonl")[0] == 2
 
@@ -229,10 +229,11 @@ def test_csv_reads_text_as_text(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_file(plan: Path, tmp_path: Path) -> None:
     """A value that JSON has no form for fails before the file that was there is touched."""
     target, data = tmp_path / "out.jsonl", tmp_path / "bytes.parquet"
-    target.write_text("old")
+    old = '{"keep": true, "weight": 1.0, "margin": 0.0}\n'
+    target.write_text(old)
     pq.write_table(pa.Table.from_pylist([*ROWS[:3], ROWS[3] | {"image": b"bytes"}], pa.schema(SCHEMA)), data)
     code, out, _ = tiltc("export", plan, "-o", target, "--data", data)
     assert code == 1
     assert "row 4 of bytes.parquet: `image`" in out
-    assert target.read_text() == "old"
+    assert target.read_text() == old
     assert [file.name for file in tmp_path.glob("out*")] == ["out.jsonl"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 AUDIT_FILE, TABLE_FILE, PAGE_FILE = "audit.json", "hypotheses.parquet", "audit.html"
+AUDIT_FILES = (AUDIT_FILE, TABLE_FILE, PAGE_FILE)
 
 
 def write_audit(audit: Audit, folder: Path) -> Path:

@@ -6,8 +6,9 @@ from tiltc.codes.code import Code
 from tiltc.codes.exporting import EXPORTING
 from tiltc.codes.harvesting import HARVESTING
 from tiltc.codes.inputs import INPUTS
+from tiltc.codes.placing import PLACING
 from tiltc.codes.reading import READING
 from tiltc.codes.running import RUNNING
 from tiltc.codes.sealing import SEALING
 
-STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *INPUTS, *EXPORTING, *SEALING, *READING)
+STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *INPUTS, *EXPORTING, *PLACING, *SEALING, *READING)

@@ -26,6 +26,10 @@ class Verb:
     run: Callable[[argparse.Namespace, TextIO, TextIO], int]
 
 
+#: what else to do where the cache beside a store has no place
+CACHE_HELP = "or keep none with `--no-cache`, or name another `--store`: the cache lies beside it"
+
+
 class UsageError(Exception):
     """The command was called the wrong way: one line on stderr, exit code 2."""
 
@@ -49,6 +53,11 @@ def add_store_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, default=Path(store), metavar="DIR", help="evidence store (default: %(default)s)"
     )
+
+
+def cache_of(args: argparse.Namespace) -> Path | None:
+    """Where what follows from evidence is kept, beside the store; None with `--no-cache`."""
+    return None if getattr(args, "no_cache", False) else args.store.parent / "derived"
 
 
 def spec_path(path: str) -> str:

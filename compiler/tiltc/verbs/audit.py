@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.verbs import UsageError, Verb, add_report_flags, add_spec_flags, add_store_flag, report
+from tiltc.verbs import (
+    CACHE_HELP,
+    UsageError,
+    Verb,
+    add_report_flags,
+    add_spec_flags,
+    add_store_flag,
+    cache_of,
+    report,
+)
 
 if TYPE_CHECKING:
     from tiltc.audit.model import Audit
@@ -48,6 +57,9 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         raise UsageError("`--labeller` needs `--labeller-model NAME`")
     if args.output.exists() and not args.output.is_dir():
         raise UsageError(f"`{args.output}` is a file: `-o` names a folder")
+    refused = _refused(args)
+    if refused:
+        return report(refused, args, out, err)
     spec_file, evidence, found = _opened(args)
     if evidence is None or found.failed:
         return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
@@ -64,6 +76,24 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
             out.write(summary(told))
         err.write(f"wrote {page}\n")
     return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
+
+
+def _refused(args: argparse.Namespace) -> Diagnostics:
+    """T585, T586 for places that are not the audit's to write to."""
+    from tiltc.audit.store import AUDIT_FILES
+    from tiltc.folders import AUDIT, DERIVED, LABELS, over_input, refusal
+
+    found = refusal(args.output, AUDIT)
+    cache = cache_of(args)
+    if cache is not None:
+        found.extend(refusal(cache, DERIVED, CACHE_HELP))
+    if args.labeller:
+        found.extend(
+            refusal(args.store.parent / "labels", LABELS, "or name another `--store`: the cache lies beside it")
+        )
+    read = filter(None, (args.evidence, args.reference, args.against, args.labels))
+    found.extend(over_input((args.output / name for name in AUDIT_FILES), read))
+    return found
 
 
 def _titled(told: Audit, args: argparse.Namespace, err: TextIO, found: Diagnostics) -> Audit:
@@ -151,7 +181,8 @@ def _asked(
     if found.failed or given is None:
         return None
     source, asked = given
-    derived = Derived(None if args.no_cache else args.store.parent / "derived" / source.manifest.digest[:16])
+    cache = cache_of(args)
+    derived = Derived(cache and cache / source.manifest.digest[:16])
     library = spec_file.library if spec_file else standard_library()
     return source, replace(asked, library=library, plan=plan, labels=labels, derived=derived)
 

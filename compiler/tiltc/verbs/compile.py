@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.verbs import Verb, add_report_flags, add_spec_flags, add_store_flag, report, spec_path
+from tiltc.verbs import CACHE_HELP, Verb, add_report_flags, add_spec_flags, add_store_flag, cache_of, report, spec_path
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -42,12 +42,18 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc.parse import parse
     from tiltc.pipeline import compile_spec
 
+    refused = _refused(args)
+    if refused:
+        return report(refused, args, out, err)
     spec_file, found = parse(spec_path(args.spec), args.set)
     sources = dict(spec_file.sources) if spec_file else {}
+    refused = _over_input(args, spec_file) if spec_file and _writes(args) else refused
+    if refused:
+        return report(refused, args, out, err)
     evidence = _evidence(args, spec_file, found) if spec_file else None
     if spec_file is None or evidence is None or found.failed:
         return report(found, args, out, err, sources)
-    cache = None if args.no_cache else args.store.parent / "derived"
+    cache = cache_of(args)
     compiled, found = compile_spec(spec_file, evidence, cache, found)
     if args.compare and compiled is not None and not found.failed:
         return _compare(spec_file, evidence, cache, args, out)
@@ -57,6 +63,33 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         else:
             _write(args, compiled, out, err)
     return report(found, args, out, err, sources)
+
+
+def _writes(args: argparse.Namespace) -> bool:
+    """Is it a plan that is asked for, rather than an answer?"""
+    return not (args.check or args.compare)
+
+
+def _refused(args: argparse.Namespace) -> Diagnostics:
+    """T585 for folders that are not compile's to write into."""
+    from tiltc.folders import DERIVED, PLAN, refusal
+
+    cache, found = cache_of(args), Diagnostics()
+    if _writes(args):
+        found.extend(refusal(args.output, PLAN))
+    if cache is not None:
+        found.extend(refusal(cache, DERIVED, CACHE_HELP))
+    return found
+
+
+def _over_input(args: argparse.Namespace, spec_file: SpecFile) -> Diagnostics:
+    """T586, T585 where the plan would be written over what it is made of, or over another one."""
+    from tiltc.folders import other_plan, over_input
+    from tiltc.planfile import PLAN_FILES
+
+    found = over_input((args.output / name for name in PLAN_FILES), map(Path, (args.spec, *spec_file.sources)))
+    found.extend(other_plan(args.output, spec_file.spec.name))
+    return found
 
 
 def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics) -> Evidence | None:

@@ -10,6 +10,7 @@ from tiltc.verbs import CLEAN, FAILURE, FINDINGS, UsageError, Verb
 from tiltc.verbs.show import load_plan, print_findings
 
 if TYPE_CHECKING:
+    from tiltc.diagnostics import Diagnostics
     from tiltc.plan import Plan
 
 SIGN = """margin has the sign of TRL's RewardTrainer, which subtracts it: r_chosen - r_rejected - margin. It is the
@@ -35,8 +36,10 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     data = args.data or _data_of(loaded.plan, args.plan)
     if not data.exists():
         raise UsageError(f"no data file `{data}`; say with --data where it is")
-    if data.resolve() in (args.output.resolve(), *args.output.resolve().parents):
-        raise UsageError(f"`{args.output}` is the data itself: write to another file")
+    refused = _refused(args, data)
+    if refused:
+        print_findings(refused, out, err)
+        return FINDINGS
     try:
         exported, found = export(loaded, data)
         if exported is not None:
@@ -49,6 +52,19 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
         return FAILURE
     err.write(f"wrote {args.output}: {len(exported.rows)} rows; a trainer that adds an offset takes -margin\n")
     return CLEAN
+
+
+def _refused(args: argparse.Namespace, data: Path) -> Diagnostics:
+    """T586, T587 for a file that is not export's to write."""
+    from tiltc.export import is_export
+    from tiltc.folders import foreign_file, over_input
+    from tiltc.planfile import PLAN_FILES
+
+    found = over_input([args.output], [data, *(args.plan / name for name in PLAN_FILES)])
+    if data.resolve() in args.output.resolve().parents:
+        text = f"{args.output} would be read as a part of the data"
+        found.add("T586", None, text, notes=["nothing was written"], helps=["name a file in another folder"])
+    return found or foreign_file(args.output, is_export, "an export")
 
 
 def _check_output(file: Path) -> None:

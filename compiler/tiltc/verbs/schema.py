@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TextIO
 
-from tiltc.files import write_text
+from tiltc.files import write_files
+from tiltc.folders import Kind, refusal, says
 from tiltc.parse.suggest import any_of, nearest
 from tiltc.schemas import schema_names, schema_text
-from tiltc.verbs import CLEAN, UsageError, Verb
+from tiltc.verbs import CLEAN, FINDINGS, UsageError, Verb
+from tiltc.verbs.show import print_findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     if args.write is not None:
-        return _write(args.write, err)
+        return _write(args.write, out, err)
     if args.name is None:
         out.writelines(f"{name}\n" for name in schema_names())
         return CLEAN
@@ -30,11 +33,27 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     return CLEAN
 
 
-def _write(folder: Path, err: TextIO) -> int:
-    for name in schema_names():
-        write_text(folder / f"{name}.json", schema_text(name))
-        err.write(f"wrote {folder / name}.json\n")
+def _write(folder: Path, out: TextIO, err: TextIO) -> int:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"`{folder}`: file exists")
+    texts = {f"{name}.json": schema_text(name).encode() for name in schema_names()}
+    found = refusal(folder, Kind("a folder of schemas", _are_schemas))
+    if found:
+        print_findings(found, out, err)
+        return FINDINGS
+    write_files(folder, {name: lambda part, text=text: part.write_bytes(text) for name, text in texts.items()})
+    err.writelines(f"wrote {folder / name}\n" for name in texts)
     return CLEAN
+
+
+def _are_schemas(folder: Path) -> bool:
+    """Is what lies there under the names of schemas nothing but schemas of these titles?"""
+    there = {name: folder / f"{name}.json" for name in schema_names() if (folder / f"{name}.json").exists()}
+    return bool(there) and all(says(file, '"$schema"', _title(name)) for name, file in there.items())
+
+
+def _title(name: str) -> str:
+    return f'\n "title": {json.dumps(json.loads(schema_text(name))["title"])}'
 
 
 VERB = Verb("schema", "print the JSON Schema of specs, plans and other files", add_arguments, run)
