@@ -17,6 +17,8 @@ from tiltc.canonical import canonical_json, digest
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Evidence, Manifest, ShardPin
+from tiltc.evidence.trained import FILE, Differences, merged, read_differences
+from tiltc.evidence.untrained import untrained
 from tiltc.files import write_text, write_whole
 from tiltc.folders import DERIVED, STORE, mark, refusal
 from tiltc.parse import SpecFile
@@ -40,6 +42,7 @@ from tiltc_runtime.shards import SUMS, ShardRows, reconstruction
 from tiltc_runtime.spans import Moments
 from tiltc_runtime.token_scores import score_tokens
 from tiltc_runtime.tokens import row_status
+from tiltc_runtime.trained import compared, harmless
 
 #: folders whose parts appear whole, from hidden ones that a kill leaves behind
 KEPT = ("shards", "contrast", "attention", "reft", "sampled", "tokens/*", "likelihood", "likelihood/parts/*")
@@ -66,7 +69,7 @@ def harvest(
         err: where progress goes; None is silent.
 
     Returns:
-        The evidence folder. Findings: T506 to T519, T546, T547, T571, T572, T585.
+        The evidence folder. Findings: T506 to T519, T546, T547, T560 to T563, T571, T572, T585.
     """
     found = _refused(store, cache)
     if found:
@@ -78,6 +81,7 @@ def harvest(
         mark(store, STORE)
         with lock(store / f"{inputs.key}.lock"):
             did = _complete(inputs, spec_file, folder, err)
+            found.extend(_untrained(inputs, spec_file, _differences(inputs, folder)))
             did = _second_pass(inputs, spec_file, folder, cache, every, err) or did
         if not did:
             _say(err, f"nothing to do: {folder} has everything that this spec needs")
@@ -113,7 +117,10 @@ def _complete(inputs: Inputs, spec_file: SpecFile, folder: Path, err: TextIO | N
     # first: what is refused for want of a judge should not cost a pass over the data
     sampled, did = sampled_sets(inputs, spec_file, folder, lambda text: _say(err, f"harvest: {text}"))
     if not complete:
-        write_text(folder / "manifest.json", canonical_json(_manifest(inputs, _shards(inputs, folder, err), folder)))
+        _refuse_early(inputs, spec_file, err)
+        pins = _shards(inputs, folder, err)
+        _refuse(inputs, spec_file, _differences(inputs, folder))
+        write_text(folder / "manifest.json", canonical_json(_manifest(inputs, pins, folder)))
     # from here on they are contrast sets like any other
     inputs.contrasts.update(sampled)
     missing = {key: rows for key, rows in inputs.contrasts.items() if not (folder / "contrast" / key).is_dir()}
@@ -173,6 +180,33 @@ def _shards(inputs: Inputs, folder: Path, err: TextIO | None) -> list[ShardPin]:
     return [pin for pin in pins.values() if pin is not None]
 
 
+def _refuse_early(inputs: Inputs, spec_file: SpecFile, err: TextIO | None) -> None:
+    """Refuse data that is not trained as it reads before the model reads it: where the first rows show it, look at all."""
+    first = next(iter(inputs.shards.values()))
+    encoded = inputs.encode(first)
+    for said in harmless(first, encoded):
+        _say(err, f"harvest: of the first {len(first)} rows, {said}")
+    if 2 * compared(first, encoded, 1).unread > len(first):
+        shards = inputs.shards.items()
+        _refuse(inputs, spec_file, merged(compared(p, inputs.encode(p), inputs.first_row(n)) for n, p in shards))
+
+
+def _differences(inputs: Inputs, folder: Path) -> Differences:
+    files = (folder / "shards" / name / FILE for name in inputs.shards)
+    return read_differences(file for file in files if file.is_file())
+
+
+def _untrained(inputs: Inputs, spec_file: SpecFile, differences: Differences) -> Diagnostics:
+    return untrained(differences, inputs.data.pin.rows, inputs.data.pin.name, spec_file.at(("data",)))
+
+
+def _refuse(inputs: Inputs, spec_file: SpecFile, differences: Differences) -> None:
+    """Raises Refused (T561) where most rows are not trained as they read."""
+    found = _untrained(inputs, spec_file, differences)
+    if found.failed:
+        raise Refused(found)
+
+
 def _prepared(inputs: Inputs) -> Reader:
     """A reader that has decided from the data set's first usable rows how it reads, whichever shard comes first."""
     items = next(filter(None, map(inputs.usable, inputs.shards.values())), None)
@@ -218,7 +252,7 @@ def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
         )
     parts = [
         f"{kinds[kind]} {kind}"
-        for kind in ("ok", "single", "identical", "empty", "too_long", "cut at max_length")
+        for kind in ("ok", "single", "identical", "empty", "header", "too_long", "cut at max_length")
         if kinds[kind]
     ]
     _say(err, f"harvest: {', '.join(parts)}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from tiltc.canonical import canonical_json
 from tiltc.evidence import ROW_SCHEMA, Reconstruction
+from tiltc.evidence.trained import FILE
 from tiltc_runtime.activations import Reader, Reading
 from tiltc_runtime.disk import mark_whole, save_residuals, save_spans, save_table
 from tiltc_runtime.inputs import Inputs
@@ -19,6 +20,7 @@ from tiltc_runtime.pairs import Pair, plain_text
 from tiltc_runtime.refused import refuse
 from tiltc_runtime.spans import Moments, Sparse
 from tiltc_runtime.tokens import READ, Encoded, row_status
+from tiltc_runtime.trained import compared, read_row
 
 SUMS = "reconstruction.json"
 
@@ -47,6 +49,8 @@ class ShardRows:
         save_spans(folder, "rejected", _spread(reading.responses, usable, len(rows), slice(1, None, 2)))
         save_residuals(folder, _pooled(reading, usable, len(rows)))
         (folder / SUMS).write_text(canonical_json(vars(reading.moments)), encoding="utf-8")
+        if differences := compared(self.pairs, encoded, self.first):
+            (folder / FILE).write_text(canonical_json(differences), encoding="utf-8")
         mark_whole(folder, self.name, len(rows))
 
     def _check(self, reading: Reading, usable: list[int]) -> None:
@@ -59,26 +63,26 @@ class ShardRows:
 
 
 def _row(pair: Pair, encoded: Encoded, marker: Marker) -> dict[str, Any]:
-    status = row_status(pair, encoded)
-    marked = marker.mark(pair, encoded) if status in READ else unmarked(pair)
-    chosen, rejected = encoded.responses if status in READ else ((), ())
-    chosen_cut, rejected_cut = encoded.cut if status in READ else (False, False)
-    return {
+    reading = read_row(pair, encoded)
+    used = reading.status in READ
+    marked = marker.mark(pair, encoded) if used else unmarked(pair)
+    prompt = reading.prompt.text if used else None
+    row: dict[str, Any] = {
         "row_id": pair.row_id,
         "group": pair.group,
-        "status": status,
-        "prompt": plain_text(pair.prompt),
-        "chosen": marked.responses[0],
-        "rejected": marked.responses[1],
+        "status": reading.status,
+        "prompt": plain_text(pair.prompt) if prompt is None else prompt,
         "prompt_tokens": len(encoded.prompt),
-        "chosen_tokens": len(chosen),
-        "rejected_tokens": len(rejected),
-        "chosen_cut": chosen_cut,
-        "rejected_cut": rejected_cut,
-        "prompt_starts": marked.prompt_starts,
-        "chosen_starts": marked.starts[0],
-        "rejected_starts": marked.starts[1],
+        "prompt_starts": marked.prompt_starts if prompt is None else [],
     }
+    for at, side in enumerate(("chosen", "rejected")):
+        # what the tokens say where that is another text, of which no place is known
+        text = reading.responses[at].text if used and at < len(reading.responses) else None
+        row[side] = marked.responses[at] if text is None else text
+        row[f"{side}_tokens"] = len(encoded.responses[at]) if used else 0
+        row[f"{side}_cut"] = encoded.cut[at] if used else False
+        row[f"{side}_starts"] = marked.starts[at] if text is None else []
+    return row
 
 
 def _spread(sparse: Sparse, usable: Sequence[int], rows: int, every: slice) -> Sparse:

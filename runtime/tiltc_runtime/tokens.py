@@ -1,19 +1,37 @@
-"""Token ids of pairs, exactly as TRL's DPOTrainer will make them: evidence must be read on what training sees."""
+"""Token ids of pairs, exactly as TRL's DPOTrainer will make them: evidence must be read on what training sees.
+
+`encode_pair` is the one way from a row to tokens, and `row_status` the one answer to whether it is read: harvest, single
+tokens, likelihoods, masks and training ask them.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
 from tiltc_runtime.pairs import Message, Pair, Text, plain_text
 from tiltc_runtime.refused import refuse
+from tiltc_runtime.trained import READ, Status, read_row
+from tiltc_runtime.wording import Said
+
+__all__ = [
+    "READ",
+    "Encoded",
+    "Ids",
+    "bare_text",
+    "common",
+    "encode_pair",
+    "encode_response",
+    "prompt_ids",
+    "row_status",
+    "said",
+    "whole_text",
+]
 
 Ids = tuple[int, ...]
-#: rows of this status are read through the model
-READ = ("ok", "single")
 #: responses that show where a prompt ends: they begin with no token that a template writes by itself
 ANY = ("-", "0")
 NOTHING: Mapping[str, Any] = {}
@@ -26,6 +44,10 @@ class Encoded:
     prompt: Ids
     responses: tuple[Ids, ...]
     cut: tuple[bool, ...]
+    #: what the prompt alone ends in, and its sequences do not go on with: it is no beginning of theirs
+    rest: str = ""
+    #: what the tokens of the prompt and of the responses say
+    said: tuple[Said, ...] = ()
 
     @property
     def too_long(self) -> bool:
@@ -47,7 +69,18 @@ def encode_pair(tokenizer: Any, pair: Pair, max_length: int) -> Encoded:
         prompt, sequences = _conversation(tokenizer, pair.prompt, sides, pair.template, f"row {pair.row_id}")
     else:
         prompt, sequences = _plain(tokenizer, str(pair.prompt), (str(pair.chosen), str(pair.rejected)))
-    return _truncated(prompt, sequences, max_length)
+    made = _truncated(prompt, sequences, max_length, sequences[:1] if pair.single else sequences)
+    rest = said(tokenizer, prompt[len(made.prompt) :]).whole
+    return replace(made, rest=rest, said=tuple(said(tokenizer, ids) for ids in (made.prompt, *made.responses)))
+
+
+def said(tokenizer: Any, ids: Ids) -> Said:
+    """What tokens say, with nothing tidied up."""
+    whole, text = (
+        str(tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+        for skip in (False, True)
+    )
+    return Said(whole, text)
 
 
 def encode_response(
@@ -96,9 +129,9 @@ def whole_text(tokenizer: Any, prompt: str, response: str) -> str:
     return prompt + (response if response.endswith(end) else response + end)
 
 
-def row_status(pair: Pair, encoded: Encoded) -> str:
-    """ok | empty | identical | too_long | single"""
-    return "too_long" if pair.status in READ and encoded.too_long else pair.status
+def row_status(pair: Pair, encoded: Encoded) -> Status:
+    """Whether a row is read through the model, and why not."""
+    return read_row(pair, encoded).status
 
 
 def _conversation(
@@ -131,8 +164,9 @@ def _text_ids(tokenizer: Any, text: str) -> Ids:
     return ids[1:] if begin is not None and ids[:2] == (begin, begin) else ids
 
 
-def _truncated(prompt: Ids, sequences: list[Ids], max_length: int) -> Encoded:
-    shared = min(common(prompt, sequence) for sequence in sequences)
+def _truncated(prompt: Ids, sequences: list[Ids], max_length: int, given: Sequence[Ids] = ()) -> Encoded:
+    """`given` are the sequences that the data has a response for, by default all."""
+    shared = min(common(prompt, sequence) for sequence in given or sequences)
     if shared >= max_length:
         return Encoded(prompt[:shared], (), ())
     responses = tuple(sequence[shared:max_length] for sequence in sequences)

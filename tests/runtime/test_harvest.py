@@ -17,6 +17,7 @@ import torch
 from benchmarks.kill_resume_harvest import contents, make_world, only_own, trial, undisturbed
 
 from tests.runtime.tiny import tiny_data_file, tiny_pairs, tiny_sae_folder
+from tiltc.canonical import canonical_json, sha256_text
 from tiltc.cli import main
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Manifest, contrast_digest, find_evidence, open_evidence
@@ -120,6 +121,26 @@ def test_texts_are_what_was_read(world: Path, tmp_path: Path) -> None:
     assert all(
         not some["prompt_starts"] and some["chosen"] == all_["chosen"] for some, all_ in rows if some["status"] != "ok"
     )
+
+
+#: of all rows' texts, counts and marks of `tiny_pairs(40)`, whole and cut at 90 tokens, before text and tokens were compared
+ROWS_SHA256 = {
+    "1024": "cedd825dc21e30938bc0dd7b4d83e116",
+    "90": "334626e37e77ef2798e96ec83d466dfa",
+}
+
+
+@pytest.mark.parametrize("max_length", ROWS_SHA256)
+def test_good_rows_are_as_they_are(world: Path, tmp_path: Path, max_length: str) -> None:
+    """Where tokens say what the text says, rows are to the byte what they were, nothing is found and nothing is kept."""
+    folder, found = harvest(spec(world, f"train.max_length={max_length}"), tmp_path, device="cpu")
+    assert folder is not None
+    assert not found
+    assert not list(folder.rglob("trained.json"))
+    evidence, _ = open_evidence(folder)
+    assert evidence is not None
+    assert not evidence.differences
+    assert sha256_text(canonical_json(evidence.table.to_pylist())).startswith(ROWS_SHA256[max_length])
 
 
 def test_second_harvest_does_nothing(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,5 +10,6 @@ from tiltc.codes.placing import PLACING
 from tiltc.codes.reading import READING
 from tiltc.codes.running import RUNNING
 from tiltc.codes.sealing import SEALING
+from tiltc.codes.trained import TRAINED
 
-STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *INPUTS, *EXPORTING, *PLACING, *SEALING, *READING)
+STALE: tuple[Code, ...] = (*HARVESTING, *RUNNING, *INPUTS, *EXPORTING, *PLACING, *SEALING, *READING, *TRAINED)

@@ -11,6 +11,7 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     shards/00000/{span}.peak.npy      uint16  (nnz)        number of the token on which the max occurred, see below
     shards/00000/residual.npy         float16 (n, 2, d_in) mean residual over response tokens; chosen, rejected
     shards/00000/reconstruction.json  sums over a sample of the shard's response tokens, see `Reconstruction`
+    shards/00000/trained.json     only where tokens and text of a row differ: `Differences`, see `tiltc.evidence.trained`
     shards/00000/shard.json       `ShardPin`: written with the shard, so that a resumed harvest knows it is whole
     contrast/<digest>/            the same for a contrast set: manifest.json, rows.parquet, response.*.npy, residual.npy
     sampled/<key>/                answers.jsonl and manifest.json: what a `contrast` concept's set was made of, see `sampled.py`
@@ -19,6 +20,9 @@ Layout of an evidence folder, written by `tiltc_runtime.harvest`, readable witho
     attention/<key>/              probes that were fitted on single tokens, see `tiltc.evidence.attention`
     reft/<key>/                   adapters that were fitted to texts, see `tiltc.evidence.reft`
     request.json                  `Manifest.request`, written first: tells an unfinished harvest from a missing one
+
+A row is `empty` where a response has no tokens of its text, `identical` where both are the same tokens, and has the status
+`header` where a response begins with the header of a role that the generation prompt does not name.
 
 The first token of a sequence is an attention sink and enters no figure. A folder's name and place mean nothing.
 
@@ -57,9 +61,13 @@ SPANS = ("prompt", "chosen", "rejected")
 ROW_SCHEMA: tuple[tuple[str, str, str], ...] = (
     ("row_id", "string", "sha256[:16] of canonical JSON of (prompt, chosen, rejected), `-k` added to the k-th repeat"),
     ("group", "string", "sha256[:16] of the prompt: rows of one prompt stay in the same half and bootstrap cluster"),
-    ("status", "string", "ok | empty | identical | too_long | single (no rejected response); other than ok: gap 0"),
-    ("prompt", "string", "text of the conversation before the response"),
-    ("chosen", "string", "text of the chosen response; where it was cut, the whole characters that were read"),
+    (
+        "status",
+        "string",
+        "ok | empty | identical | header | too_long | single (no rejected response); other than ok: gap 0",
+    ),
+    ("prompt", "string", "text of the conversation before the response; where tokens say another, what they say"),
+    ("chosen", "string", "text of the chosen response, where tokens say another, what they say; as far as it was read"),
     ("rejected", "string", "the same of the rejected response"),
     ("prompt_tokens", "int32", "tokens read"),
     ("chosen_tokens", "int32", "tokens read"),

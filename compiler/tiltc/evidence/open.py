@@ -21,6 +21,7 @@ from tiltc.evidence.reft import AdapterPin
 from tiltc.evidence.sampled import FOLDER as SAMPLED
 from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenPin
+from tiltc.evidence.trained import FILE, read_differences
 
 Pin = TypeVar("Pin", TokenPin, ProbePin, AdapterPin)
 
@@ -222,6 +223,7 @@ def _misfit(evidence: Evidence, pin: ShardPin, shard: Shard) -> str | None:
     """The first file of a shard whose length contradicts the others, or whose feature ids the SAE does not have."""
     import pyarrow.parquet as pq
 
+    read_differences(shard.folder / name for name in pin.files if name == FILE)
     if pq.read_metadata(shard.folder / "rows.parquet").num_rows != pin.rows:
         return "rows.parquet"
     if shard.array("residual").shape != (pin.rows, 2, evidence.manifest.sae.width):

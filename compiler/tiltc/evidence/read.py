@@ -15,6 +15,7 @@ from tiltc.evidence.reft import Adapter, read_adapter
 from tiltc.evidence.sampled import FOLDER as SAMPLED
 from tiltc.evidence.sampled import SampledManifest
 from tiltc.evidence.token_scores import TokenScores, token_scores
+from tiltc.evidence.trained import FILE, Differences, read_differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,16 @@ class Evidence:
         import pyarrow as pa
 
         return pa.concat_tables([shard.table for shard in self.shards]).combine_chunks()
+
+    @cached_property
+    def differences(self) -> Differences:
+        """Rows whose tokens and text differ.
+
+        Raises:
+            ValueError: what is kept of it is not what was written.
+        """
+        shards = zip(self.manifest.shards, self.shards, strict=True)
+        return read_differences(shard.folder / FILE for pin, shard in shards if FILE in pin.files)
 
     @cached_property
     def ok(self) -> np.ndarray:

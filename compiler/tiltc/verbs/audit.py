@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc.audit.run import audit
+    from tiltc.evidence.untrained import said_of
 
     if args.labeller and not args.labeller_model:
         raise UsageError("`--labeller` needs `--labeller-model NAME`")
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     spec_file, evidence, found = _opened(args)
     if evidence is None or found.failed:
         return report(found, args, out, err, dict(spec_file.sources) if spec_file else {})
+    found.extend(said_of(evidence, spec_file.at(("data",)) if spec_file else None))
     given = _asked(args, spec_file, evidence, found)
     told, said = audit(*given) if given else (None, Diagnostics())
     found.extend(said)

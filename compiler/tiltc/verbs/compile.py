@@ -94,6 +94,7 @@ def _over_input(args: argparse.Namespace, spec_file: SpecFile) -> Diagnostics:
 
 def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics) -> Evidence | None:
     from tiltc.evidence import answers, find_evidence, open_evidence
+    from tiltc.evidence.untrained import said_of
 
     folder = args.evidence
     if folder is None:
@@ -105,6 +106,8 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
     found.extend(said)
     if evidence is not None and args.evidence is not None:
         found.extend(answers(evidence.manifest, spec_file.spec, spec_file.folder))
+    if evidence is not None:
+        found.extend(said_of(evidence, spec_file.at(("data",))))
     return evidence
 
 

@@ -1,0 +1,119 @@
+"""Do the tokens of a text say what the text says?
+
+White space at a text's ends, between words and in empty lines may differ, as may characters that Unicode counts as the
+same: templates trim, and tokenizers tidy up. Of a text that was cut, what was read must be its beginning.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from tiltc.pairs import Text
+
+#: characters that a template may put before a text; so many and fewer of a cut text show nothing
+LEAD = 64
+
+
+class Said(NamedTuple):
+    """What tokens say: `whole` with special tokens, `text` without."""
+
+    whole: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a text stands in its tokens.
+
+    Attributes:
+        kind: what is wrong with it; None where the tokens say all of it.
+        text: what is to be read in place of the text; None is the text itself.
+        lead: what the tokens say before it.
+        trimmed: the tokens lack white space at its ends.
+    """
+
+    kind: Literal["no_tokens", "left_out", "rewritten"] | None = None
+    text: str | None = None
+    lead: str = ""
+    trimmed: bool = False
+
+
+def wording(text: Text, said: Said, *, cut: bool = False, ordered: bool = True) -> Wording:
+    """How a text, or the contents of messages one after the other, stand in what their tokens say.
+
+    Args:
+        cut: the text's end was not read.
+        ordered: messages stand in their order; templates of some models move the system turn of a prompt.
+    """
+    contents = [text] if isinstance(text, str) else [str(message["content"]) for message in text]
+    whole = _composed(said.whole.rstrip("\ufffd") if cut else said.whole)
+    for trimmed, of_text, of_tokens in _FOLDS:
+        folded = of_tokens(whole)
+        start = _start([of_text(_composed(content)) for content in contents], folded, cut, ordered)
+        if start is not None:
+            return _called(text, said) or Wording(lead=folded[:start], trimmed=trimmed)
+    body = said.text.strip()
+    if not body:
+        return Wording() if cut else Wording("no_tokens", "")
+    part, full = "".join(body.split()), "".join("".join(contents).split())
+    return Wording("left_out" if _within(part, full) else "rewritten", body)
+
+
+def _called(text: Text, said: Said) -> Wording | None:
+    """Of a message that only calls tools, what the template writes of the call is what is read."""
+    calls = not isinstance(text, str) and any(message.get("tool_calls") for message in text)
+    if not calls or any(str(message["content"]).strip() for message in text if not isinstance(message, str)):
+        return None
+    body = said.text.strip()
+    return Wording(text=body) if body else Wording("no_tokens", "")
+
+
+def _start(contents: Sequence[str], whole: str, cut: bool, ordered: bool) -> int | None:
+    """Where the first content stands, if all stand there."""
+    at, first = 0, None
+    for content in contents:
+        place = whole.find(content, at)
+        if place < 0:
+            place = _cut_start(content, whole, at) if cut else None
+            return place if first is None or place is None else first
+        first = place if first is None else first
+        at = place + len(content) if ordered else 0
+    return first or 0
+
+
+def _cut_start(content: str, whole: str, at: int) -> int | None:
+    """Where a content stands of which the end was not read."""
+    if len(whole) - at <= LEAD:
+        return at
+    return next((j for j in range(at, at + LEAD + 1) if content.startswith(whole[j:])), None)
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _lines(text: str) -> str:
+    """The lines that have anything in them, without white space."""
+    lines = ("".join(line.split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+#: (is it trimmed?, applied to texts, applied to what tokens say), the exact one first
+_FOLDS: tuple[tuple[bool, Callable[[str], str], Callable[[str], str]], ...] = (
+    (False, _as_it_is, _as_it_is),
+    (True, str.strip, _as_it_is),
+    (True, _lines, _lines),
+)
+
+
+def _within(part: str, whole: str) -> bool:
+    """Is `part` what is left of `whole` when characters are taken out?"""
+    characters = iter(whole)
+    return all(character in characters for character in part)
