@@ -26,10 +26,60 @@ def children(tree: Tree, name: str) -> tuple[str, ...]:
     return tuple(sorted(other for other, parents in tree.items() if name in parents))
 
 
+def descendants(tree: Tree, name: str) -> set[str]:
+    """All children of a concept, theirs included; a cycle ends where it began."""
+    return ancestors(_upside_down(tree), name)
+
+
+def _upside_down(tree: Tree) -> Tree:
+    """The children of every concept that has any."""
+    below: dict[str, list[str]] = {}
+    for child, parents in tree.items():
+        for parent in parents:
+            below.setdefault(parent, []).append(child)
+    return {parent: tuple(under) for parent, under in below.items()}
+
+
+def circles(tree: Tree) -> list[set[str]]:
+    """The groups of concepts in which each is an ancestor of all, itself included. Time grows with the tree's size.
+
+    Kosaraju's walk: up from everyone, then down in the opposite order.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for name in tree:
+        _finish(tree, name, seen, order)
+    upside_down = _upside_down(tree)
+    grouped: set[str] = set()
+    groups: list[set[str]] = []
+    for name in reversed(order):
+        group: list[str] = []
+        _finish(upside_down, name, grouped, group)
+        if len(group) > 1 or name in tree.get(name, ()):
+            groups.append(set(group))
+    return groups
+
+
+def _finish(tree: Tree, first: str, seen: set[str], order: list[str]) -> None:
+    """A walk from a concept through its parents that are not seen yet: names in the order in which all above them is done."""
+    if first in seen:
+        return
+    seen.add(first)
+    waiting = [(first, iter(tree.get(first, ())))]
+    while waiting:
+        parents = waiting[-1][1]
+        fresh = next((parent for parent in parents if parent not in seen), None)
+        if fresh is None:
+            order.append(waiting.pop()[0])
+        else:
+            seen.add(fresh)
+            waiting.append((fresh, iter(tree.get(fresh, ()))))
+
+
 def siblings(tree: Tree, name: str) -> tuple[str, ...]:
     """The other children of its parents, in alphabetical order."""
-    every = {child for parent in tree.get(name, ()) for child in children(tree, parent)}
-    return tuple(sorted(every - {name}))
+    own = frozenset(tree.get(name, ()))
+    return tuple(sorted(other for other, parents in tree.items() if other != name and not own.isdisjoint(parents)))
 
 
 def relatives(tree: Tree, name: str) -> dict[str, Kin]:

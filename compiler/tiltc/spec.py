@@ -384,7 +384,7 @@ class Spec(Closed):
     data: str | HubRef | FileRef = "builtin:planted"
     extends: tuple[str, ...] = ()
     concepts: dict[str, Concept] = Field(default_factory=dict)
-    signals: tuple[Signal, ...] = Field(min_length=1)
+    signals: tuple[Signal, ...] = Field(min_length=1, max_length=256)
     budget: Budget = Budget()
     train: Train = Train()
     verify: Verify = Verify()

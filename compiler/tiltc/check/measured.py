@@ -134,6 +134,9 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
         low, high = signal.today - 1.96 * signal.se, signal.today + 1.96 * signal.se
         if not relative or not low <= 0 <= high:
             continue
+        if _matchless(signal):
+            _report_matchless(spec_file, signal, 2 * int(resolved.pairs.usable.sum()), found)
+            continue
         found.add(
             "T305",
             _at(spec_file, signal),
@@ -144,6 +147,24 @@ def absent_signal(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostic
             helps=["drop the signal"]
             + (["ask for an absolute amount: `to: 0.1sd`"] if signal.verb == "amplify" else []),
         )
+
+
+def _matchless(signal: ResolvedSignal) -> bool:
+    """Whether the concept's own pattern or words, by which it is read, are found in no text at all."""
+    plan = signal.concept.plan
+    return plan.readout == "detector" and plan.definition.kind in ("pattern", "words") and plan.detector_mean == 0
+
+
+def _report_matchless(spec_file: SpecFile, signal: ResolvedSignal, texts: int, found: Diagnostics) -> None:
+    """T305, which blames the definition: data that lacks a thing is rarer than a pattern that can't match it."""
+    name, definition = signal.concept.plan.name, signal.concept.plan.definition
+    found.add(
+        "T305",
+        _at(spec_file, signal),
+        f"the `{definition.kind}` of `{name}` matches none of {texts:,} texts",
+        labels=[Label(at, "defined here") for at in [spec_file.definition_at(name, definition.kind)] if at],
+        helps=["try the definition on a text that should show it", "drop the signal where the data has no such text"],
+    )
 
 
 def against_the_data(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnostics) -> None:

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tiltc.diagnostics import Diagnostics, Label
-from tiltc.family import ancestors
+from tiltc.family import ancestors, descendants
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -39,12 +39,13 @@ def same_concept(spec_file: SpecFile, found: Diagnostics) -> None:
 
 def family(spec_file: SpecFile, found: Diagnostics) -> None:
     """T304: a parent is suppressed while its child is kept or amplified, or the reverse."""
+    above = {signal.concept: ancestors(spec_file.tree, signal.concept) for signal in spec_file.spec.signals}
+    apart = [spec_file.apart(signal) for signal in spec_file.spec.signals]
     for (i, first), (j, second) in combinations(enumerate(spec_file.spec.signals), 2):
         if "suppress" not in (first.verb, second.verb) or first.verb == second.verb or not _meet(first, second):
             continue
-        parent = _parent(spec_file, first.concept, second.concept)
-        told = second.concept in spec_file.apart(first) or first.concept in spec_file.apart(second)
-        if parent and not told:
+        parent = _parent(above, first.concept, second.concept)
+        if parent and second.concept not in apart[i] and first.concept not in apart[j]:
             child = second.concept if parent == first.concept else first.concept
             found.add(
                 "T304",
@@ -64,12 +65,16 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
 def moving_ground(spec_file: SpecFile, found: Diagnostics) -> None:
     """T327: a concept is told apart from another that a second signal changes."""
     signals = spec_file.spec.signals
+    kin: dict[str, set[str]] = {}
     for i, signal in enumerate(signals):
         apart = spec_file.apart(signal)
+        if not apart:
+            continue
+        kin = kin or {other.concept: _kin(spec_file, other.concept) for other in signals}
         for j, other in enumerate(signals):
             if signal.concept == other.concept or other.verb == "keep" or not _meet(signal, other):
                 continue
-            moved = [n for n in apart if n == other.concept or related(spec_file, n, other.concept)]
+            moved = [n for n in apart if n in kin[other.concept]]
             if moved:
                 found.add(
                     "T327",
@@ -83,12 +88,17 @@ def moving_ground(spec_file: SpecFile, found: Diagnostics) -> None:
                 break
 
 
-def _parent(spec_file: SpecFile, first: str, second: str) -> str | None:
-    if first in ancestors(spec_file.tree, second):
+def _parent(above: dict[str, set[str]], first: str, second: str) -> str | None:
+    if first in above[second]:
         return first
-    return second if second in ancestors(spec_file.tree, first) else None
+    return second if second in above[first] else None
+
+
+def _kin(spec_file: SpecFile, name: str) -> set[str]:
+    """A concept, what it is a kind of, and what is a kind of it."""
+    return {name} | ancestors(spec_file.tree, name) | descendants(spec_file.tree, name)
 
 
 def related(spec_file: SpecFile, first: str, second: str) -> bool:
     """True when one is a kind of the other."""
-    return _parent(spec_file, first, second) is not None
+    return first in ancestors(spec_file.tree, second) or second in ancestors(spec_file.tree, first)

@@ -59,7 +59,8 @@ refuses what no plan can meet.""",
         "T305",
         "absent signal",
         Severity.WARNING,
-        """The data doesn't teach what the signal wants to change: the interval of the mean gap spans zero.
+        """The data doesn't teach what the signal wants to change: the interval of the mean gap spans zero. Where a pattern
+or words match no text at all, the definition is at fault more often than the data.
 
 Example: suppressing flattery where chosen and rejected flatter equally often. There is nothing to take out, and a
 relative target has no size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiltc.codes.code import Code
+from tiltc.codes.files import FILES
 from tiltc.diagnostics import Severity
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
@@ -28,7 +29,7 @@ What to do: correct the path.""",
         ERROR,
         """\
 A spec or library may have a million bytes. It is written and reviewed by people, so a larger file was most likely
-named by mistake. It is refused before it is read.
+named by mistake. It is refused before it is read. Beyond 200,000 values in all, a spec and its libraries are not read on.
 
 Example:
 
@@ -661,4 +662,4 @@ What to do: take it out.""",
     ),
 )
 
-SYNTAX: tuple[Code, ...] = (*_SOURCE, *_SCHEMA, *_NAMES, *_FILES)
+SYNTAX: tuple[Code, ...] = (*_SOURCE, *_SCHEMA, *_NAMES, *_FILES, *FILES)

@@ -38,14 +38,16 @@ def check_pattern(pattern: str) -> str | None:
     if size > MOST_EXPANDED:
         return f"its counted repeats make more than {MOST_EXPANDED:,} characters of it"
     try:
-        compiled = _compile(pattern)
+        readable = compiled(pattern)
     except RecursionError:
         return "it is nested too deeply"
     except (regex.error, OverflowError) as error:
         return str(error) or type(error).__name__
-    if compiled.search("") is not None:
-        return "it matches the empty text, so every text would show it"
-    return None
+    try:
+        empty = readable.search("", timeout=TIMEOUT / 5)
+    except TimeoutError:
+        return "it is not done with the empty text: it repeats what can be nothing"
+    return None if empty is None else "it matches the empty text, so every text would show it"
 
 
 def expanded(pattern: str) -> tuple[int, bool]:
@@ -54,6 +56,7 @@ def expanded(pattern: str) -> tuple[int, bool]:
     What stands in brackets counts as one character.
     """
     sizes, last, at, calls = [0], 0, 0, False
+    closes = True  # whether a bracket that opens here can be closed: else each would be looked for to the end
     while at < len(pattern):
         here = pattern[at]
         if here == "(":
@@ -70,7 +73,8 @@ def expanded(pattern: str) -> tuple[int, bool]:
         else:
             last = 1
             sizes[-1] += 1
-            bracket = _CLASS.match(pattern, at) if here == "[" else None
+            bracket = _CLASS.match(pattern, at) if here == "[" and closes else None
+            closes = closes and (here != "[" or bracket is not None)
             at = bracket.end() - 1 if bracket else at + (here == "\\")
         at += 1
     return sum(sizes), calls
@@ -84,7 +88,7 @@ def pattern_counter(pattern: str) -> Callable[[str], float]:
     """
     if message := check_pattern(pattern):
         raise ValueError(f"invalid pattern {pattern!r}: {message}")
-    find = _compile(pattern).finditer
+    find = compiled(pattern).finditer
 
     def count(text: str) -> float:
         try:
@@ -96,7 +100,8 @@ def pattern_counter(pattern: str) -> Callable[[str], float]:
 
 
 @lru_cache(maxsize=512)
-def _compile(pattern: str) -> regex.Pattern[str]:
+def compiled(pattern: str) -> regex.Pattern[str]:
+    """A pattern ready for use; raises what `regex` raises."""
     import regex
 
     return regex.compile(pattern)

@@ -23,7 +23,8 @@ _BOLD = re.compile(r"\*\*|__")
 _ITALIC = re.compile(r"[*_]")
 _HEADING = re.compile(r"(?<!\w)#{1,6}(?:\s|$)|^[ \t>]*[-=]+[ \t]*$", re.MULTILINE)
 _LIST = re.compile(r"^[ \t>]*(?:[-+*•●▪◦‣]|\d{1,9}[.)])(?:\s|$)", re.MULTILINE)
-_RULE = re.compile(r"([-*_])[ \t]*\1[ \t]*\1[-*_ \t]*$", re.MULTILINE)
+#: the end of a rule: its beginning would be looked for from each of its marks
+_RULE = re.compile(r"([-*_])[ \t]*\1[ \t]*\1[ \t]*$", re.MULTILINE)
 
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 _CODE_SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)

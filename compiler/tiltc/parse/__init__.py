@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from tiltc.parse.rules import RULES
 from tiltc.parse.specfile import Definition, SpecFile
 from tiltc.parse.validate import validate_library, validate_spec
 from tiltc.parse.variables import check_variables
+from tiltc.paths import readable_roots, real
 from tiltc.source import read
 from tiltc.spec import Spec
 
@@ -33,7 +35,9 @@ def parse(
     Returns:
         The spec file, or None when any finding is an error.
     """
-    source, found = read(Path(path), str(path))
+    # a link may lead to a stranger's file, which must not be read aloud
+    linked = real(path) != Path(os.path.abspath(path))  # noqa: PTH100
+    source, found = read(Path(path), str(path), ours=linked)
     if source is None:
         return None, found
     document = Document.of(source)
@@ -42,7 +46,7 @@ def parse(
     spec = _library(document, found) if libraries and _is_library(document) else validate_spec(document, found)
     if spec is None or found.failed:
         return None, found
-    library = Library(found)
+    library = Library(found, roots=readable_roots(Path(path).parent))
     library.add(document, spec)
     if found.failed:
         return None, found

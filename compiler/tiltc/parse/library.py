@@ -6,16 +6,28 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tiltc.diagnostics import Diagnostics, Label, Span
-from tiltc.parse.document import Document
+from tiltc.diagnostics import Diagnostic, Diagnostics, Label, Span
+from tiltc.parse.document import MOST, Document
 from tiltc.parse.specfile import Definition
 from tiltc.parse.standard import standard_library
 from tiltc.parse.suggest import nearest
 from tiltc.parse.validate import validate_library
 from tiltc.parse.variables import check_variables
-from tiltc.paths import expand, locate
-from tiltc.source import Route, SourceFile, read
+from tiltc.paths import ALLOWED, kind, locate, outside, real
+from tiltc.source import LARGEST, Route, SourceFile, read
+from tiltc.source.compose import MOST_VALUES
 from tiltc.spec import Concept, ConceptFile, Spec
+
+#: Libraries that a spec may reach, what they may hold together, and how long a chain of them may be.
+MOST_LIBRARIES = 64
+MOST_BYTES = 2_000_000
+DEEPEST = 24
+
+
+def leads_out(at: Span | None, text: str) -> Diagnostic:
+    """T116, the same whether there is such a file or not."""
+    helps = (f"keep the file in the repository, or name its folder in the environment: {ALLOWED}=FOLDER",)
+    return Diagnostic("T116", Label(at, f"`{text}` leads out of the repository"), helps=helps)
 
 
 @dataclass
@@ -28,35 +40,45 @@ class Library:
     #: files being read, outermost first, and files already read
     chain: list[Path] = field(default_factory=list[Path])
     done: set[Path] = field(default_factory=set[Path])
+    #: folders that files may be read from
+    roots: tuple[Path, ...] = ()
+    #: definitions that hide another, as far as they are reported
+    shadows: int = 0
 
     def add(self, document: Document, content: Spec | ConceptFile) -> None:
         """Read what a file extends, then define what it defines."""
         source = document.source
         self.sources[source.path] = source
-        self.chain.append(Path(source.path).resolve())
+        self.chain.append(real(source.file or source.path))
         for index, text in enumerate(content.extends):
             self.extend(document, ("extends", index), text)
         self.done.add(self.chain.pop())
         for name, concept in content.concepts.items():
             route = ("concepts", name)
-            self.define(Definition(name, concept, source.path, Path(source.path).parent, route), source)
+            self.define(Definition(name, concept, source.path, source.folder, route), source)
 
     def extend(self, document: Document, route: Route, text: str) -> None:
-        file = locate(text.replace("\0", "\ufffd"), Path(document.source.path).parent)
-        if file.resolve() in self.chain:
-            names = " extends ".join(f"`{path.name}`" for path in (*self.chain, file.resolve()))
-            label = document.label(route, "this closes the circle")
-            self.found.add("T130", label.span, label.text, notes=[names])
-        elif file.resolve() not in self.done:
-            self.read(file, document.label(route, text), text)
+        file = locate(text.replace("\0", "\ufffd"), document.source.folder)
+        named = document.label(route, text)
+        if outside(file, self.roots):
+            self.found.extend([leads_out(named.span, text)])
+        elif (target := real(file)) in self.chain:
+            names = " extends ".join(f"`{path.name}`" for path in (*self.chain, target))
+            self.found.add("T130", named.span, "this closes the circle", notes=[names])
+        elif target not in self.done:
+            self.read(file, named, text, os.path.join(os.path.dirname(document.source.path), text))  # noqa: PTH118, PTH120
 
-    def read(self, file: Path, named: Label, text: str) -> None:
-        if not file.is_file():
+    def read(self, file: Path, named: Label, text: str, shown: str) -> None:
+        if kind(file) == "missing":
             near = nearest(file.name, _siblings(file))
             helps = [f"did you mean `{os.path.join(os.path.dirname(text), near[0])}`?"] if near else []  # noqa: PTH118, PTH120
-            self.found.add("T101", named.span, f"no file `{expand(text)}`", helps=helps)
+            self.found.add("T101", named.span, f"no file `{text}`", helps=helps)
             return
-        source, found = read(file, os.path.normpath(file), named.span)
+        if self.full(file):
+            text = f"more than {MOST_LIBRARIES} libraries, or {MOST_BYTES:,} bytes of them, with this one"
+            self.found.add("T119", named.span, text)
+            return
+        source, found = read(file, os.path.normpath(shown), named.span, ours=True, most=self.left())
         self.found.extend(found)
         document = Document.of(source) if source else None
         if document is None:
@@ -68,9 +90,19 @@ class Library:
         if content is not None:
             self.add(document, content)
 
+    def left(self) -> int:
+        """Scalars and collections that further libraries may have."""
+        return MOST_VALUES - sum(source.values for source in self.sources.values())
+
+    def full(self, file: Path) -> bool:
+        """Whether a file would be one library too many: in a chain, in number, or in bytes."""
+        size = sum(len(source.text) for source in self.sources.values()) + min(file.stat().st_size, LARGEST)
+        return len(self.chain) > DEEPEST or len(self.done) >= MOST_LIBRARIES or size > MOST_BYTES
+
     def define(self, definition: Definition, source: SourceFile) -> None:
         before = self.definitions.get(definition.name)
-        if before is not None:
+        if before is not None and self.shadows < MOST:
+            self.shadows += 1
             at = source.at(definition.route, key=True)
             other = self.place(before)
             labels = [Label(other, "this definition is hidden")] if other else []

@@ -11,7 +11,7 @@ from typing import Any
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.diagnostics import Span
 from tiltc.family import Tree, siblings
-from tiltc.paths import locate
+from tiltc.paths import locate, readable_roots
 from tiltc.source import Route, SourceFile, override_span
 from tiltc.spec import Concept, Keep, Signal, Spec
 
@@ -76,6 +76,11 @@ class SpecFile:
             return self.at((*definition.route, *route), key)
         source = self.sources.get(definition.file)
         return source.at((*definition.route, *route), key) if source else None
+
+    @cached_property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that the spec and its libraries may name files in."""
+        return readable_roots(self.folder)
 
     def named(self) -> Iterator[tuple[Route, str]]:
         """Every place of the spec that names a concept, with the name."""

@@ -14,7 +14,7 @@ from tiltc.parse.document import MOST, Document
 from tiltc.parse.shape import keys_at
 from tiltc.parse.suggest import did_you_mean, nearest
 from tiltc.source import Route
-from tiltc.spec import VERSION, Amplify, ConceptFile, FileRef, HubRef, Keep, SaeRef, Spec, Suppress
+from tiltc.spec import DEFINITIONS, VERSION, Amplify, ConceptFile, FileRef, HubRef, Keep, SaeRef, Spec, Suppress
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -128,12 +128,22 @@ def _report(model: type[BaseModel], document: Document, at: Route, error: ErrorD
             document.report(found, "T121", route[:-1], f"no `{loc[-1]}`{where}", key=True)
         case "value_error" if "exactly one of" in error["msg"]:
             text = re.sub(r"^Value error, ", "", error["msg"])
-            document.report(found, "T125", route, text, key=True)
+            document.report(found, "T125", route, text, key=True, helps=_emptied(error.get("input")))
         case kind:
             text = _WANTED.get(kind, _otherwise)(error)
             document.report(
                 found, "T122", route, f"{text}{_given(error)}", helps=_advice(model, document, route, error)
             )
+
+
+def _emptied(concept: Any) -> list[str]:
+    """What a definition was meant to be by a key that is there without a value."""
+    empty = [key for key in DEFINITIONS if isinstance(concept, dict) and concept.get(key, "") is None]
+    return (
+        [f"`{empty[0]}:` is empty; a text that begins with `#` goes in quotes, as it is a comment else"]
+        if empty
+        else []
+    )
 
 
 def _given(error: ErrorDetails) -> str:
@@ -183,12 +193,15 @@ _WANTED: dict[str, Callable[[ErrorDetails], str]] = {
     "finite_number": _says("must be finite"),
     "string_pattern_mismatch": lambda error: f"must match `{error.get('ctx', {}).get('pattern')}`",
     "string_too_short": _says("must not be empty"),
+    "too_long": lambda error: f"may have {error.get('ctx', {}).get('max_length')} items at most",
     "too_short": _says("needs at least one item"),
 }
 
 
 def _advice(model: type[BaseModel], document: Document, route: Route, error: ErrorDetails) -> list[str]:
     value = error.get("input")
+    if error["type"] == "string_type" and value is None and "words" in route:
+        return ["a word that begins with `#` goes in quotes, as it is a comment else"]
     if error["type"] == "string_type" and isinstance(value, bool | int | float):
         written = document.source.written(route)
         return [f"put it in quotes: '{written}'"] if written else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from tiltc.canonical import canonical_json
@@ -27,7 +26,7 @@ def _diagnostic(diagnostic: Diagnostic) -> dict[str, Any]:
         "title": CODES[diagnostic.code].title,
         "severity": diagnostic.severity.value,
         "message": diagnostic.primary.text,
-        "span": asdict(diagnostic.primary.span) if diagnostic.primary.span else None,
+        "span": diagnostic.primary.span._asdict() if diagnostic.primary.span else None,
         "labels": [_label(label) for label in diagnostic.labels],
         "notes": list(diagnostic.notes),
         "helps": list(diagnostic.helps),
@@ -35,4 +34,4 @@ def _diagnostic(diagnostic: Diagnostic) -> dict[str, Any]:
 
 
 def _label(label: Label) -> dict[str, Any]:
-    return {"span": asdict(label.span) if label.span else None, "text": label.text}
+    return {"span": label.span._asdict() if label.span else None, "text": label.text}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 def render_sarif(found: Diagnostics) -> str:
     """One run. Regions count columns in code points; end columns are exclusive, as in spans."""
     codes = sorted({diagnostic.code for diagnostic in found})
-    driver = {"name": "tiltc", "version": version("tiltc"), "rules": [_rule(CODES[code]) for code in codes]}
+    driver = {"name": "tiltc", "version": _version(), "rules": [_rule(CODES[code]) for code in codes]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
@@ -27,6 +28,11 @@ def render_sarif(found: Diagnostics) -> str:
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return canonical_json({"$schema": schema, "version": "2.1.0", "runs": [run]})
+
+
+@cache
+def _version() -> str:
+    return version("tiltc")
 
 
 def _rule(code: Code) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from tiltc import detectors
-from tiltc.diagnostics import Diagnostics, Span
+from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.evidence.surviving import FEWEST
 from tiltc.figures import interval
 from tiltc.plan import Detection, Interval
@@ -39,7 +39,14 @@ def report_unresolved(spec_file: SpecFile, name: str, fitted: Fitted, at: Span, 
     helps = [
         "read it as a vector: `readout: direction`" if own else "give the concept a contrast set: `examples: FILE`"
     ] + ([f"similar names: {', '.join(f'`{n}`' for n in near)}"] if near else [])
-    found.add("T201", at, f"nothing in the evidence detects `{name}`", notes=notes, helps=helps)
+    definition = spec_file.library[name]
+    text, labels = f"nothing in the evidence detects `{name}`", list[Label]()
+    if definition.own and definition.concept.kind in ("pattern", "words") and not fitted.positives:
+        text = f"the `{definition.concept.kind}` of `{name}` matches none of {fitted.texts:,} texts"
+        written = spec_file.definition_at(name, definition.concept.kind)
+        labels = [Label(written, "defined here")] if written else []
+        notes, helps = notes[1:], ["try the definition on a text that should show it", *helps]
+    found.add("T201", at, text, labels=labels, notes=notes, helps=helps)
 
 
 def report_blind(definition: Definition, detection: Detection, at: Span, found: Diagnostics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +14,19 @@ from tiltc.source.nodes import Entry, MappingNode, Node, Scalar, SequenceNode
 DEEPEST = 32
 #: Findings after which a file is not looked at further.
 MOST = 50
+#: Scalars and collections of a file, or of all files that a spec reads: each takes time, and a byte can hold half of one.
+MOST_VALUES = 200_000
+_LINE_BREAK = re.compile(r"\r\n|\n|\r")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def compose(path: str, text: str, found: Diagnostics) -> MappingNode | None:
-    """The root mapping of a YAML text, or None with the reasons among the findings."""
-    composer = _Composer(path, text, found)
+def compose(path: str, text: str, found: Diagnostics, most: int = MOST_VALUES) -> MappingNode | None:
+    """The root mapping of a YAML text, or None with the reasons among the findings.
+
+    Args:
+        most: scalars and collections that it may have.
+    """
+    composer = _Composer(path, text, found, most)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.take(event)
@@ -46,6 +54,7 @@ class _Composer:
     path: str
     text: str
     found: Diagnostics
+    left: int
     stack: list[_Open] = field(default_factory=list[_Open])
     root: Node | None = None
     documents: int = 0
@@ -100,6 +109,9 @@ class _Composer:
         self.place(self.mapping(done, at) if done.mapping else SequenceNode(tuple(done.children), at))
 
     def place(self, node: Node) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.halt("T102", node.span, f"more than {MOST_VALUES:,} values end here, those of libraries included")
         if self.stack:
             self.stack[-1].children.append(node)
         else:
@@ -133,14 +145,23 @@ class _Composer:
 
     def malformed(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
-        at = self.span(mark, mark) if mark else Span(self.path, 1, 1, 1, 2)
+        at = self.within(self.span(mark, mark)) if mark else Span(self.path, 1, 1, 1, 2)
         labels: list[Label] = []
         if error.context and error.context_mark and error.context_mark.line != at.line - 1:
-            labels.append(Label(self.span(error.context_mark, error.context_mark), error.context))
+            labels.append(Label(self.within(self.span(error.context_mark, error.context_mark)), error.context))
         self.found.add("T105", at, error.problem or "cannot be read", labels=labels, helps=self.advice(error, mark))
+
+    def within(self, at: Span) -> Span:
+        """A place behind the last line is the end of that line: no editor can show another."""
+        lines = _LINE_BREAK.split(self.text)
+        last = len(lines) - (len(lines) > 1 and not lines[-1])
+        column = len(lines[last - 1]) + 1
+        return at if at.line <= last else Span(self.path, last, column, last, column + 1)
 
     def advice(self, error: yaml.MarkedYAMLError, mark: Any) -> list[str]:
         character = self.text[mark.index : mark.index + 1] if mark else ""
+        if "unknown escape character" in (error.problem or ""):
+            return ["use single quotes, which leave backslashes alone"]
         if character == "\t":
             return ["indent with spaces: YAML does not take tabs"]
         if "mapping values are not allowed" in (error.problem or "") or character in "@`%":

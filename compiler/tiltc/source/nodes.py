@@ -56,6 +56,13 @@ def plain(node: Node) -> Any:
     return node.value
 
 
+def count(node: Node) -> int:
+    """Scalars and collections of a tree, itself included."""
+    if isinstance(node, MappingNode):
+        return 1 + sum(1 + count(entry.value) for entry in node.entries.values())
+    return 1 + sum(map(count, node.items)) if isinstance(node, SequenceNode) else 1
+
+
 def descend(root: MappingNode, route: Route) -> Iterator[Entry | Node]:
     """The steps from the root along a route, as far as the file goes."""
     node: Node = root

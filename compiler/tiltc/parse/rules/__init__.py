@@ -8,8 +8,9 @@ from tiltc.diagnostics import Diagnostic
 from tiltc.parse.rules.allows import unknown_allows
 from tiltc.parse.rules.contrasts import missing_questions, unknown_keepers, unusable_contrasts
 from tiltc.parse.rules.definitions import blank_definitions, misread_clusters, missing_examples, odd_names
+from tiltc.parse.rules.meant import misread_definitions
 from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_parents, wrong_side
-from tiltc.parse.rules.patterns import backtracking_patterns, invalid_patterns
+from tiltc.parse.rules.patterns import unsound_patterns
 from tiltc.parse.rules.references import unpinned_references
 from tiltc.parse.rules.signals import idle_amplify, nobody_apart, repeated_signals, two_readouts, unclear_target
 from tiltc.parse.rules.verify import missing_prompts
@@ -32,8 +33,8 @@ RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
     unknown_keepers,
     missing_questions,
     misread_clusters,
-    invalid_patterns,
-    backtracking_patterns,
+    unsound_patterns,
+    misread_definitions,
     unpinned_references,
     missing_prompts,
     unknown_allows,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from tiltc.detectors import has_detector
 from tiltc.diagnostics import Diagnostic, Label
+from tiltc.parse.rules.files import unreadable
 from tiltc.parse.specfile import SpecFile
 from tiltc.parse.suggest import did_you_mean
-from tiltc.paths import expand
 from tiltc.questions import BUILTIN_QUESTIONS, is_builtin
 from tiltc.spec import Contrast
 
@@ -50,10 +50,8 @@ def missing_questions(file: SpecFile) -> Iterator[Diagnostic]:
             if text not in BUILTIN_QUESTIONS:
                 helps = tuple(did_you_mean(text, BUILTIN_QUESTIONS))
                 yield Diagnostic("T146", Label(at, f"tiltc has no `{text}`"), helps=helps)
-        elif not file.library[name].path(text).is_file():
-            definition = file.library[name]
-            notes = (f"looked for in `{definition.folder}`, the folder of `{definition.file}`",)
-            yield Diagnostic("T146", Label(at, f"no file `{expand(text)}`"), notes=notes)
+        else:
+            yield from unreadable(file, file.library[name], text, ("contrast", "questions"), "T146")
 
 
 def _contrasts(file: SpecFile) -> Iterator[tuple[str, Contrast]]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from tiltc.diagnostics import Diagnostic, Label
+from tiltc.parse.rules.files import unreadable
 from tiltc.parse.specfile import SpecFile
-from tiltc.paths import expand
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -58,9 +58,7 @@ def misread_clusters(file: SpecFile) -> Iterator[Diagnostic]:
 
 def missing_examples(file: SpecFile) -> Iterator[Diagnostic]:
     """An `examples:` file that is not there."""
-    for name, definition in file.library.items():
+    for definition in file.library.values():
         text = definition.concept.examples
-        if text is not None and definition.own and not definition.path(text).is_file():
-            label = Label(file.definition_at(name, "examples"), f"no file `{expand(text)}`")
-            notes = (f"looked for in `{definition.folder}`, the folder of `{definition.file}`",)
-            yield Diagnostic("T143", label, notes=notes)
+        if text is not None and definition.own:
+            yield from unreadable(file, definition, text, ("examples",), "T143")

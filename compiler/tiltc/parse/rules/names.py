@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from tiltc.diagnostics import Diagnostic, Label
+from tiltc.family import circles
 from tiltc.parse.specfile import Definition, SpecFile
 from tiltc.parse.suggest import did_you_mean
+
+#: names of a circle that are written out
+SHOWN = 8
 
 
 def unknown_names(file: SpecFile) -> Iterator[Diagnostic]:
@@ -27,15 +32,22 @@ def unknown_parents(file: SpecFile) -> Iterator[Diagnostic]:
 
 
 def circular_parents(file: SpecFile) -> Iterator[Diagnostic]:
-    """A concept is its own ancestor."""
+    """A concept is its own ancestor. Concepts that are all each other's ancestors are one finding."""
+    going_round = {name: group for group in circles(file.tree) for name in group}
     reported: set[str] = set()
     for definition in _written(file):
-        circle = _circle(file, definition.name)
-        if circle and not reported.intersection(circle):
-            reported.update(circle)
+        group = going_round.get(definition.name)
+        if group and definition.name not in reported:
+            reported.update(group)
+            circle = _circle(file, definition.name)
             at = file.definition_at(definition.name, "parents")
-            text = " is under ".join(f"`{name}`" for name in (*circle, circle[0]))
-            yield Diagnostic("T133", Label(at, text))
+            names = (*circle, circle[0])
+            shown = (
+                names
+                if len(names) <= SHOWN
+                else (*names[:SHOWN], f"... {len(names) - SHOWN - 1:,} more ...", names[-1])
+            )
+            yield Diagnostic("T133", Label(at, " is under ".join(f"`{name}`" for name in shown)))
 
 
 def wrong_side(file: SpecFile) -> Iterator[Diagnostic]:
@@ -63,17 +75,20 @@ def _helps(file: SpecFile, name: str, otherwise: tuple[str, ...]) -> tuple[str, 
 
 
 def _circle(file: SpecFile, name: str) -> list[str]:
-    """The names from a concept through its parents back to it, or none."""
-    waiting = [[name]]
-    seen: set[str] = set()
+    """The names from a concept that is its own ancestor through its parents back to it, by the shortest way."""
+    came_from: dict[str, str] = {}
+    waiting = deque([name])
     while waiting:
-        path = waiting.pop()
-        for parent in file.library[path[-1]].concept.parents:
+        here = waiting.popleft()
+        for parent in file.tree.get(here, ()):
             if parent == name:
-                return path
-            if parent in file.library and parent not in seen:
-                seen.add(parent)
-                waiting.append([*path, parent])
+                path = [here]
+                while path[-1] != name:
+                    path.append(came_from[path[-1]])
+                return path[::-1]
+            if parent not in came_from:
+                came_from[parent] = here
+                waiting.append(parent)
     return []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tiltc.diagnostics import Diagnostic, Label
 from tiltc.parse.specfile import SpecFile
 from tiltc.parse.suggest import did_you_mean
-from tiltc.paths import expand, found_at
+from tiltc.paths import found_at, kind
 from tiltc.questions import BUILTIN_QUESTIONS, is_builtin
 
 
@@ -18,6 +18,8 @@ def missing_prompts(file: SpecFile) -> Iterator[Diagnostic]:
         if text not in BUILTIN_QUESTIONS:
             helps = tuple(did_you_mean(text, BUILTIN_QUESTIONS)) or (f"there is {', '.join(BUILTIN_QUESTIONS)}",)
             yield Diagnostic("T651", Label(file.at(at), f"there is no `{text}`"), helps=helps)
-    elif not found_at(text, file.folder).exists():
+    elif kind(found_at(text, file.folder)) == "missing":
         notes = (f"looked for in `{file.folder}`, the folder of the spec, and in the working directory",)
-        yield Diagnostic("T651", Label(file.at(at), f"no file `{expand(text)}`"), notes=notes)
+        yield Diagnostic("T651", Label(file.at(at), f"no file `{text}`"), notes=notes)
+    elif kind(found_at(text, file.folder)) == "other":
+        yield Diagnostic("T117", Label(file.at(at), f"`{text}` is a pipe or a device"))
