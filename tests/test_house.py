@@ -180,7 +180,7 @@ def pins() -> dict[str, str]:
 
 def test_constraints_pin_what_is_asked_for() -> None:
     """Every dependency of the package and its extras has an exact version, which its own bounds allow."""
-    asked = [Requirement(line) for line in requires("tiltc") or []]
+    asked = [r for line in requires("tiltc") or [] if (r := Requirement(line)).name != "tiltc"]
     assert len(asked) > 20
     for requirement in asked:
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()

@@ -22,6 +22,8 @@ RUNTIME = {
     "run": "train with a plan",
     "verify": "sample from a trained model and test the forecast",
 }
+#: What a lint-only install leaves out (`compile` in pyproject.toml), by the names of the modules.
+COMPILE = ("numpy", "scipy", "pyarrow", "safetensors", "graspologic_native", "jinja2")
 #: The order in which `--help` lists verbs; any other comes after.
 _ORDER = ("init", "lint", "harvest", "audit", "compile", "show", "diff", "run", "verify")
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
@@ -77,8 +79,9 @@ def _dispatch(arguments: list[str], out: TextIO, err: TextIO) -> int:
     try:
         return verb.run(parsed, out, err)
     except ModuleNotFoundError as error:
-        # they import what is heavy when they run
-        if verb.name not in RUNTIME or (error.name or "").partition(".")[0] in ("", "tiltc", "tiltc_runtime"):
+        # verbs import what is heavy when they run
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "tiltc", "tiltc_runtime") or (verb.name not in RUNTIME and missing not in COMPILE):
             raise
         raise UsageError(_lacks(verb.name, error)) from None
 
@@ -107,9 +110,8 @@ def _runtime_verb(name: str) -> Verb:
 
 def _lacks(name: str, error: ImportError | None = None) -> str:
     missing = f" ({error.name} is missing)" if error is not None and error.name else ""
-    return (
-        f"`{name}` needs the training stack{missing}: pip install 'tiltc[runtime]', in a clone pip install '.[runtime]'"
-    )
+    what, extra = ("the training stack", "runtime") if name in RUNTIME else ("more than a lint-only install", "compile")
+    return f"`{name}` needs {what}{missing}: pip install 'tiltc[{extra}]', in a clone pip install '.[{extra}]'"
 
 
 def _built_in() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tiltc.detectors import PatternTimeout, has_detector, present
+from tiltc.detectors import PatternTimeout, has_detector, shows
 from tiltc.diagnostics import Diagnostics
 from tiltc.spec import Keep
 
@@ -65,7 +65,7 @@ def _shows(concept: Concept, text: str) -> bool:
     if not has_detector(concept) or concept.surface == "length":
         return False
     try:
-        return bool(present(concept, [text]).any())
+        return shows(concept, text)
     except PatternTimeout:
         # compiling refuses the pattern, with its place
         return False

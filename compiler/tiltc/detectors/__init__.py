@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tiltc.spec import Concept
 
-__all__ = ["PatternTimeout", "check_pattern", "has_detector", "present", "score"]
+__all__ = ["PatternTimeout", "check_pattern", "has_detector", "present", "score", "shows"]
 
 #: Count of matches in one text.
 Counter = Callable[[str], float]
@@ -47,10 +47,18 @@ def present(concept: Concept, texts: Sequence[str]) -> NDArray[np.bool_]:
 
     Raises as `score` does.
     """
+    return score(concept, texts) >= _least(concept)
+
+
+def shows(concept: Concept, text: str) -> bool:
+    """`present` of one text; needs no numpy, so that a lint-only install has it. Raises as `score` does."""
+    return _counter(concept)(_checked(text)) >= _least(concept)
+
+
+def _least(concept: Concept) -> float:
     import math
 
-    least = math.log1p(concept.at_least) if concept.surface == "length" else concept.at_least
-    return score(concept, texts) >= least
+    return math.log1p(concept.at_least) if concept.surface == "length" else concept.at_least
 
 
 def _checked(text: object) -> str:

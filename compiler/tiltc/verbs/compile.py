@@ -6,8 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from tiltc.allow import apply_allows
 from tiltc.diagnostics import Diagnostics
-from tiltc.verbs import CACHE_HELP, Verb, add_report_flags, add_spec_flags, add_store_flag, cache_of, report, spec_path
+from tiltc.verbs import (
+    CACHE_HELP,
+    UsageError,
+    Verb,
+    add_report_flags,
+    add_spec_flags,
+    add_store_flag,
+    cache_of,
+    report,
+    spec_path,
+)
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -23,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail when DIR differs from what compiles now"
+    )
+    parser.add_argument(
+        "--no-evidence",
+        action="store_true",
+        help="with --check: compare what the plan has of the spec, and its pins, without solving it again",
     )
     parser.add_argument(
         "--compare",
@@ -42,6 +58,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     from tiltc.parse import parse
     from tiltc.pipeline import compile_spec
 
+    if args.no_evidence and not args.check:
+        raise UsageError("`--no-evidence` is a form of `--check`")
     refused = _refused(args)
     if refused:
         return report(refused, args, out, err)
@@ -50,6 +68,8 @@ def run(args: argparse.Namespace, out: TextIO, err: TextIO) -> int:
     refused = _over_input(args, spec_file) if spec_file and _writes(args) else refused
     if refused:
         return report(refused, args, out, err)
+    if args.no_evidence:
+        return _check_alone(args, spec_file, found, out, err)
     evidence = _evidence(args, spec_file, found) if spec_file else None
     if spec_file is None or evidence is None or found.failed:
         return report(found, args, out, err, sources)
@@ -151,6 +171,31 @@ def _check(args: argparse.Namespace, plan: Plan, found: Diagnostics) -> None:
             ],
             helps=[f"run `tiltc compile {args.spec} -o {args.output}` and review the difference with `tiltc diff`"],
         )
+
+
+def _check_alone(
+    args: argparse.Namespace, spec_file: SpecFile | None, found: Diagnostics, out: TextIO, err: TextIO
+) -> int:
+    """T540 as far as it can be told without evidence, and on stderr what can't."""
+    from tiltc.check import static
+    from tiltc.pinned import outdated, untold
+    from tiltc.planfile import read_plan_alone
+
+    if spec_file is None:
+        return report(found, args, out, err, {})
+    found.extend(static(spec_file))
+    plan, said = read_plan_alone(args.output)
+    found.extend(said)
+    if plan is not None and not found.failed:
+        if notes := outdated(spec_file, plan):
+            helps = [
+                f"run `tiltc compile {args.spec} -o {args.output}` where the evidence is, and review with `tiltc diff`"
+            ]
+            found.add("T540", None, f"{args.output} is no plan of this spec as it is now", notes=notes, helps=helps)
+        for line in [*untold(spec_file, plan), "not solved again: without evidence nobody knows what compiles now"]:
+            err.write(f"note: {line}\n")
+    kept, _ = apply_allows(spec_file, found)
+    return report(kept, args, out, err, dict(spec_file.sources))
 
 
 def _changed(old: Plan, new: Plan) -> list[str]:
