@@ -45,7 +45,7 @@ def marked(folder: Path) -> str:
     try:
         mark = json.loads((folder / MARK).read_bytes())
         return str(mark["tiltc"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 
 
@@ -177,7 +177,7 @@ PLAN = Kind("a plan", _plan)
 RUN = Kind("a run", _run, r"run\.lock")
 AUDIT = Kind("an audit", lambda folder: says(folder / "audit.json", '"audit_version"'))
 STORE = Kind("an evidence store", _store)
-ROLLOUTS = Kind("a store of rollouts", lambda folder: _holds(folder, r"[0-9a-f]{64}\.jsonl|losses\.json"))
+ROLLOUTS = Kind("a store of rollouts", lambda folder: _holds(folder, r"[0-9a-f]{64}\.jsonl|losses\.jsonl?"))
 DERIVED = Kind("a cache of derived results", lambda folder: _holds(folder, "[0-9a-f]{16}"))
 LABELS = Kind("a cache of a labeller's answers", lambda folder: _holds(folder, r"[0-9a-f]{64}\.json"))
 REFERENCE = Kind("a store of reference log-probabilities", lambda folder: _holds(folder, r"[0-9a-f]{64}\.npy"))

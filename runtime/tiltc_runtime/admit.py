@@ -102,7 +102,7 @@ def check_sae(plan: Plan, pin: SaePin) -> Diagnostics:
 def check_model(plan: Plan, pin: ModelPin, tokenizer: Any) -> Diagnostics:
     """T523 when the model found is not the one that the plan was compiled for, T525 for its tokenizer and template."""
     found = Diagnostics()
-    _check_pin(plan.pins.model, pin, found)
+    found.extend(check_pin(plan.pins.model, pin))
     if (template := template_digest(tokenizer)) != plan.pins.template:
         text = f"the tokenizer of {pin.name} has another chat template than the evidence was read through"
         found.add("T525", None, text, notes=_both(plan.pins.template, template))
@@ -289,7 +289,9 @@ def _model(plan: Plan, root: Path, found: Diagnostics) -> tuple[Path | None, Any
     return place, tokenizer
 
 
-def _check_pin(pinned: ModelPin, actual: ModelPin, found: Diagnostics) -> None:
+def check_pin(pinned: ModelPin, actual: ModelPin) -> Diagnostics:
+    """T523 when a model is not the pinned one: its weights, its dimensions, or a file that decides what it answers."""
+    found = Diagnostics()
     fields = [f for f in ("digest", "layers", "width") if getattr(pinned, f) != getattr(actual, f)]
     notes = [line for f in fields for line in _both(getattr(pinned, f), getattr(actual, f), f)]
     notes += settings_notes(pinned.files, actual.files)
@@ -297,6 +299,7 @@ def _check_pin(pinned: ModelPin, actual: ModelPin, found: Diagnostics) -> None:
         helps = ["give the pinned model back, or harvest and compile for this one"]
         text = f"{actual.name} is not the model that the plan was compiled for"
         found.add("T523", None, text, notes=notes, helps=helps)
+    return found
 
 
 def _data(loaded: LoadedPlan, root: Path, found: Diagnostics) -> Sequence[Pair] | None:

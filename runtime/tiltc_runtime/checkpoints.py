@@ -1,12 +1,11 @@
 """Checkpoints that count: complete, and of this run. A seal is written into a checkpoint after everything else.
 
-A process killed while it writes leaves a checkpoint without a seal, or with files that are not as long as sealed; it is
-removed and the one before it is used. (The trainer keeps two.)
+It holds the sha256 of each file. A process killed while it writes leaves a checkpoint without a seal; that, and one whose files
+are not those that were sealed, is removed and the one before it is used. (The trainer keeps two.)
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,41 +14,67 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tiltc.canonical import canonical_json
+from tiltc.canonical import sha256_file
+from tiltc.diagnostics import Diagnostics
 from tiltc.files import write_text
+from tiltc.seal import sealed_object, unsealed_object
 
 SEAL_FILE = "tiltc.json"
 #: checkpoints kept: the newest, and the one to fall back on
 KEPT = 2
+#: files named in a finding
+NAMED = 5
 
 Identity = dict[str, Any]
 
 
 def seal(checkpoint: Path, identity: Identity) -> None:
     """Mark a checkpoint as complete and whose it is."""
-    content = {"run": identity, "files": _sizes(checkpoint)}
-    write_text(checkpoint / SEAL_FILE, canonical_json(content))
+    write_text(checkpoint / SEAL_FILE, sealed_object({"run": identity, "files": _hashes(checkpoint)}))
 
 
-def is_sealed(checkpoint: Path, identity: Identity) -> bool:
-    """Is it complete, and of the run with this identity?"""
-    try:
-        content = json.loads((checkpoint / SEAL_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return content["run"] == identity and content["files"].items() <= _sizes(checkpoint).items()
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of a run: the newest that counts, and why others don't count, by their paths."""
 
+    newest: Path | None
+    broken: dict[Path, tuple[str, ...]]
 
-def newest(folder: Path, identity: Identity) -> Path | None:
-    """The newest checkpoint that counts."""
-    return next((path for path in reversed(_all(folder)) if is_sealed(path, identity)), None)
+    def findings(self) -> Diagnostics:
+        """T577 for each that had a seal which does not hold; one without was being written when its process died."""
+        found = Diagnostics()
+        for path, faults in self.broken.items():
+            if (path / SEAL_FILE).exists():
+                found.add("T577", None, path.name, notes=faults[:NAMED])
+        return found
 
-
-def remove_broken(folder: Path, identity: Identity) -> None:
-    """Remove the checkpoints that don't count, so that no later step trips over them."""
-    for path in _all(folder):
-        if not is_sealed(path, identity):
+    def remove_broken(self) -> None:
+        """So that no later step trips over them."""
+        for path in self.broken:
             shutil.rmtree(path)
+
+
+def kept_checkpoints(folder: Path, identity: Identity) -> Kept:
+    """Look at every checkpoint in a folder, down to its bytes."""
+    faults = {path: _faults(path, identity) for path in _all(folder)}
+    whole = [path for path, said in faults.items() if not said]
+    return Kept(whole[-1] if whole else None, {path: said for path, said in faults.items() if said})
+
+
+def _faults(checkpoint: Path, identity: Identity) -> tuple[str, ...]:
+    try:
+        content = unsealed_object((checkpoint / SEAL_FILE).read_bytes())
+        sealed, of = dict[str, str](content["files"]), content["run"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        return (f"{SEAL_FILE}: {problem}",)
+    if of != identity:
+        return ("it is of another run",)
+    found = _hashes(checkpoint)
+    return tuple(
+        f"{name} {'is missing' if name not in found else 'is not the file that was sealed'}"
+        for name in sorted({*sealed, *found})
+        if sealed.get(name) != found.get(name)
+    )
 
 
 def _all(folder: Path) -> list[Path]:
@@ -62,9 +87,9 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _hashes(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(SEAL_FILE)]
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
 
 
 @dataclass

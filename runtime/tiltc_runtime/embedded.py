@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.evidence import adapted_digest, weights_digest
+from tiltc.seal import parsed
 from tiltc_runtime.locking import lock
 from tiltc_runtime.pretrained import pretrained, pretrained_model
 from tiltc_runtime.refused import refuse
@@ -132,7 +132,7 @@ def _whole(folder: Path) -> bool:
 def _mark(folder: Path) -> dict[str, Any] | None:
     """What was noted when the folder was made, if that is still what the note says."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        mark = parsed((folder / MARK).read_bytes())
         return mark if mark.pop("seal") == _seal(mark) and isinstance(mark["files"], dict) else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

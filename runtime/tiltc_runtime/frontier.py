@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tiltc_runtime.report.model import ConceptOutcome, Frontier, FrontierPoint, Levels, PolicyName, Report
-
-
-def read_report(folder: Path) -> Report:
-    """The report of a verified run. Raises OSError, or ValueError where it is not one of this version."""
-    return Report.model_validate_json((folder / "report.json").read_bytes())
 
 
 def differences(report: Report, other: Report) -> list[str]:

@@ -23,11 +23,12 @@ from tiltc_runtime.loading import (
     load_tokenizer,
     model_folder,
     model_pin,
+    settings_key,
     template_digest,
     tokenizer_digest,
 )
 from tiltc_runtime.pairs import Pair, Pairs, load_pairs
-from tiltc_runtime.refused import Refused
+from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.sae import Sae, check_fits, load_sae
 from tiltc_runtime.sae_settings import check_settings
 from tiltc_runtime.tokens import READ, Encoded, Ids, encode_pair, row_status
@@ -87,6 +88,11 @@ class Inputs:
         return template_digest(self.tokenizer)
 
     @cached_property
+    def settings(self) -> str:
+        """sha256 of what beside the weights decides what the model answers."""
+        return settings_key(model_folder(self.spec.model, self.folder), self.tokenizer)
+
+    @cached_property
     def vocabulary(self) -> str:
         return tokenizer_digest(self.tokenizer)
 
@@ -130,12 +136,18 @@ class Inputs:
     @cached_property
     def loaded(self) -> LoadedModel:
         model, layers = self.spec.model, self.sae.hook.layers
-        return load_model(model, dtype=self.dtype, layers=layers, device=self.device, folder=self.folder)
+        return self._same(load_model(model, dtype=self.dtype, layers=layers, device=self.device, folder=self.folder))
 
     def load_whole(self) -> LoadedModel:
         """The model with all layers and its head; the part of it that was loaded before makes room."""
         vars(self).pop("loaded", None)
-        return load_model(self.spec.model, dtype=self.dtype, device=self.device, folder=self.folder)
+        return self._same(load_model(self.spec.model, dtype=self.dtype, device=self.device, folder=self.folder))
+
+    def _same(self, loaded: LoadedModel) -> LoadedModel:
+        """What is written is named after the model as it was when the harvest began. Raises Refused (T507)."""
+        if (loaded.pin, loaded.settings) != (self.model, self.settings):
+            refuse("T507", f"{self.model.name} changed while it was harvested with", helps=("harvest again",))
+        return loaded
 
 
 def contrast_sets(spec_file: SpecFile) -> dict[str, list[Example]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.files import write_text
+from tiltc.seal import sealed_line, unsealed_line
 from tiltc_runtime.likelihood import Item, Scorer
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.prompts import Prompt
@@ -16,6 +16,8 @@ from tiltc_runtime.tokens import encode_response
 
 #: rollouts of the starting policy that are read; more cost time, and the losses are compared on the same texts
 MOST = 96
+#: name under which a kept loss is sealed
+SEALED = "held-out loss"
 
 
 def held_out_loss(
@@ -27,7 +29,7 @@ def held_out_loss(
     token. Kept in `file` by policy and texts.
 
     Args:
-        policy: identity of the weights.
+        policy: identity of the weights and of what reads texts into tokens.
         load: gives the model; called only where the loss is not kept.
 
     Raises:
@@ -35,11 +37,18 @@ def held_out_loss(
     """
     texts = [(prompts[r.prompt].messages, r.text) for r in rollouts if r.text.strip()][:MOST]
     key = sha256_text(canonical_json([policy, [[list(messages), text] for messages, text in texts]]))
-    kept: dict[str, float] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept = _kept(file)
     if key not in kept:
         kept[key] = _loss(load(), texts)
-        write_text(file, canonical_json(kept))
+        write_text(file, "".join(sealed_line(SEALED, [key, loss]) for key, loss in kept.items()))
     return kept[key]
+
+
+def _kept(file: Path) -> dict[str, float]:
+    """Losses by key; lines that are not as they were written are left out."""
+    lines = file.read_bytes().split(b"\n") if file.is_file() else []
+    read = [unsealed_line(SEALED, line) for line in lines if line]
+    return {str(pair[0]): float(pair[1]) for pair in read if isinstance(pair, list)}
 
 
 def _loss(model: LoadedModel, texts: Sequence[tuple[tuple[dict[str, str], ...], str]]) -> float:

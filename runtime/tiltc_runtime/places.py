@@ -22,7 +22,7 @@ OWN_NAMES = {
     runfolder.PLAN: rf"{'|'.join(map(re.escape, PLAN_FILES))}|\.tiltc-.*",
     runfolder.REFERENCE: r"[0-9a-f]{64}\.(npy|part)|\.tiltc-.*",
     runfolder.CHECKPOINTS: r"(tmp-)?checkpoint-\d+",
-    runfolder.VERIFY: r"(report\.(json|md|html)|rollouts\.jsonl?)(\.part)?|rollouts\.part|\.tiltc-.*",
+    runfolder.VERIFY: r"(report\.(json|md|html|sha256)|rollouts\.jsonl?)(\.part)?|rollouts\.part|\.tiltc-.*",
 }
 #: strangers that a finding names
 NAMED = 5
@@ -77,5 +77,5 @@ def _own_names(out: Path, name: str) -> str:
     try:
         outputs = json.loads((out / RECORD_FILE).read_bytes())["outputs"]
         return "|".join(re.escape(str(path).partition("/")[0]) for path in outputs)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""

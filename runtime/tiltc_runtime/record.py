@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tiltc.canonical import canonical_json, sha256_file
+from tiltc.canonical import canonical_json, digest, sha256_file
 from tiltc.files import write_text
 from tiltc.plan import ModelPin
 
@@ -28,6 +28,9 @@ PACKAGES = (
     "tokenizers",
     "numpy",
 )
+
+#: fields that say where things lay
+PLACES = ("start_folder", "root")
 
 Mode = Literal["tilted", "plain", "control"]
 
@@ -70,7 +73,8 @@ class Session(Frozen):
 class RunRecord(Frozen):
     """`record.json`, written when a run is finished. Everything that a plan must not hold (places, times) is here."""
 
-    record_version: Literal[1] = 1
+    #: 1: of a version that wrote no digest
+    record_version: Literal[1, 2] = 2
     #: digest of the plan; a copy of it lies in `plan/`
     plan: str
     name: str
@@ -101,21 +105,52 @@ class RunRecord(Frozen):
     finished: str
     versions: dict[str, str]
     hardware: Hardware
+    #: sha256 of the canonical JSON of all other fields but the two places: a run may be moved, and what is found at a place
+    #: is held against the pins
+    digest: str = ""
 
 
-def write_record(record: RunRecord, folder: Path) -> None:
-    """Write `record.json`, whole or not at all."""
-    write_text(folder / RECORD_FILE, canonical_json(record))
+def write_record(record: RunRecord, folder: Path) -> RunRecord:
+    """Write `record.json`, whole or not at all; returns the record with its digest."""
+    sealed = record.model_copy(update={"digest": _digest(record)})
+    write_text(folder / RECORD_FILE, canonical_json(sealed))
+    return sealed
+
+
+def _digest(record: RunRecord) -> str:
+    """Of the record as it will be read."""
+    return digest(RunRecord.model_validate_json(canonical_json(record)), without=("digest", *PLACES))
 
 
 def read_record(folder: Path) -> RunRecord | None:
     """The record of a run folder, or None if the run is not finished.
 
     Raises:
-        pydantic.ValidationError: the file is not a run record.
+        OSError: it can't be read.
+        ValueError: the file is not a run record, or not what was written.
     """
     path = folder / RECORD_FILE
-    return RunRecord.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        record = RunRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
+    if record.record_version > 1 and record.digest != _digest(record):
+        raise ValueError("its digest does not fit its content")
+    return record
+
+
+def check_outputs(record: RunRecord, model: Path) -> list[str]:
+    """What in the folder of the trained model is not as the record names it, file by file."""
+    found, written = file_digests(model), record.outputs
+    lost = [f"{name} in model/ is missing" for name in sorted(written.keys() - found)]
+    # hidden files and model cards are opened by no loader
+    more = [name for name in sorted(found.keys() - written) if not name.startswith(".") and not name.endswith(".md")]
+    new = [f"{name} in model/ was not there when the run finished" for name in more]
+    same = sorted(written.keys() & found)
+    return [*lost, *new, *(f"{n} in model/ is not what the run wrote" for n in same if written[n] != found[n])]
 
 
 def now() -> str:

@@ -1,12 +1,14 @@
 """Reference log-probabilities, computed once before training, so that no second model is in memory.
 
 The cache is a folder of chunks named by their contents (model, precision, token ids, masks), each written whole or not at all:
-a killed pass goes on at the chunk it lost, and changed rows can't meet stale values.
+a killed pass goes on at the chunk it lost, and changed rows can't meet stale values. A chunk carries its own digest, and one that
+is not what was written under its name is computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tiltc.files import writing
+from tiltc.files import write_bytes
+from tiltc.seal import sealed_bytes, unsealed_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,7 +62,9 @@ class ReferenceCache:
         state.wait_for_everyone()
         logps = np.full((len(dataset), 2), np.nan, np.float32)
         for path, chunk in chunks:
-            logps[chunk] = np.load(path)
+            if (kept := self._read(path, chunk)) is None:
+                raise OSError(f"{path} was written and can't be read again")
+            logps[chunk] = kept
         chosen = dataset.add_column("ref_chosen_logps", logps[:, 0].tolist())
         return chosen.add_column("ref_rejected_logps", logps[:, 1].tolist())
 
@@ -75,15 +80,18 @@ class ReferenceCache:
         return [(self.folder / f"{_content_hash(settings, dataset.select(cut))}.npy", cut) for cut in cuts]
 
     def _read(self, path: Path, rows: np.ndarray) -> np.ndarray | None:
+        """What was written under this name, or None."""
         try:
-            logps = np.load(path)
+            content = unsealed_bytes(path.name, path.read_bytes())
+            logps = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return logps if logps.shape == (len(rows), 2) else None
+        return logps if logps is not None and logps.shape == (len(rows), 2) else None
 
     def _write(self, path: Path, logps: np.ndarray) -> None:
-        with writing(path) as part:
-            np.save(part, logps)
+        data = io.BytesIO()
+        np.save(data, logps)
+        write_bytes(path, sealed_bytes(path.name, data.getvalue()))
 
 
 def _content_hash(settings: str, rows: Dataset) -> str:

@@ -7,12 +7,12 @@ most of the noise out of differences between policies. What batching can still c
 (padding), so batches are fixed by the prompts alone.
 
 Kept in `<store>/<key>.jsonl`, one line per rollout, appended batch by batch: a killed `verify` goes on where it was,
-and the start policy is sampled once for all runs.
+and the start policy is sampled once for all runs. The key is made of what is used, not of what was pinned, and a line is sealed
+under its key: what was sampled from something else, or changed afterwards, is no rollout of this file.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,11 +22,12 @@ import numpy as np
 
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.files import write_text
+from tiltc.seal import sealed_line, unsealed_line
 from tiltc.spec import Verify
 from tiltc_runtime.prompts import Prompt, schedule
 
 #: raised when the meaning of kept rollouts changes
-FORMAT = 1
+FORMAT = 2
 #: rollouts in a batch: beyond this two cores gain nothing, and short prompts wait for long ones
 BATCH = 48
 #: ended rows leave the batch once no more than this share is still going
@@ -52,53 +53,69 @@ class Policy:
 
     Attributes:
         digest: identity of the weights.
-        load: returns (model in eval mode, tokenizer).
+        settings: sha256 of what else decides answers: config, tokenizer, template, where they end.
+        load: returns (model in eval mode, tokenizer), or raises Refused where they are not these any more.
     """
 
     name: str
     digest: str
+    settings: str
     load: Callable[[], tuple[Any, Any]]
 
 
-def rollouts_key(policy: str, template: str, prompts: Sequence[Prompt], verify: Verify, dtype: str) -> str:
+def rollouts_key(policy: Policy, prompts: Sequence[Prompt], verify: Verify, dtype: str) -> str:
     """What kept rollouts are found by: everything that they follow from."""
-    settings = verify.model_dump(exclude={"prompts"})
     asked = sha256_text(canonical_json([prompt.key for prompt in prompts]))
-    identity = {"format": FORMAT, "policy": policy, "template": template, "prompts": asked, "dtype": dtype, **settings}
+    used = {"policy": policy.digest, "settings": policy.settings, "prompts": asked, "dtype": dtype}
+    identity = {"format": FORMAT, **used, **verify.model_dump(exclude={"prompts"})}
     return sha256_text(canonical_json(identity))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The rollouts asked for, in the order of `schedule`, and how many kept ones were not as written."""
+
+    rollouts: list[Rollout]
+    broken: int
 
 
 def sample(
     policy: Policy, prompts: Sequence[Prompt], verify: Verify, file: Path, progress: Progress | None = None
-) -> list[Rollout]:
-    """All rollouts of a policy in the order of `schedule`: those in `file`, the missing ones sampled and appended."""
+) -> Sampled:
+    """All rollouts of a policy: those in `file`, the missing ones sampled and appended."""
     wanted = schedule(len(prompts), verify.rollouts)
-    kept = read_rollouts(file)
+    kept, broken = read_rollouts(file)
     batches = [batch for batch in _batches(prompts, wanted) if any(at not in kept for at in batch)]
     if batches:
-        _rewrite(file, kept)
         model, tokenizer = policy.load()
+        _rewrite(file, kept)
         for batch in batches:
             answers = _answer(model, tokenizer, prompts, batch, verify)
             _append(file, answers)
             kept |= {(r.prompt, r.sample): r for r in answers}
             if progress is not None:
                 progress(len(kept), len(wanted))
-    return [kept[at] for at in wanted]
+    return Sampled([kept[at] for at in wanted], broken)
 
 
-def read_rollouts(file: Path) -> dict[tuple[int, int], Rollout]:
-    """What a file holds by (prompt, sample); a torn last line, left by a killed process, is ignored."""
+def read_rollouts(file: Path) -> tuple[dict[tuple[int, int], Rollout], int]:
+    """What a file holds by (prompt, sample), and how many of its lines were not written as its own.
+
+    A torn last line, left by a killed process, is ignored.
+    """
     if not file.exists():
-        return {}
-    kept: dict[tuple[int, int], Rollout] = {}
-    for line in file.read_text(encoding="utf-8").split("\n"):
-        try:
-            rollout = Rollout(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        kept[rollout.prompt, rollout.sample] = rollout
-    return kept
+        return {}, 0
+    *lines, _ = file.read_bytes().split(b"\n")
+    read = [_read_line(file.stem, line) for line in lines]
+    return {(r.prompt, r.sample): r for r in read if r is not None}, read.count(None)
+
+
+def _read_line(key: str, line: bytes) -> Rollout | None:
+    value = unsealed_line(key, line)
+    try:
+        return None if value is None else Rollout(**value)
+    except TypeError:
+        return None
 
 
 def _batches(prompts: Sequence[Prompt], wanted: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
@@ -109,16 +126,16 @@ def _batches(prompts: Sequence[Prompt], wanted: Sequence[tuple[int, int]]) -> li
 
 def _rewrite(file: Path, kept: dict[tuple[int, int], Rollout]) -> None:
     """Start the file, or clear it of a torn line, so that appending begins on a new one."""
-    write_text(file, "".join(_line(rollout) for rollout in kept.values()))
+    write_text(file, "".join(_line(file, rollout) for rollout in kept.values()))
 
 
 def _append(file: Path, rollouts: Sequence[Rollout]) -> None:
     with open(file, "a", encoding="utf-8") as out:
-        out.write("".join(_line(rollout) for rollout in rollouts))
+        out.write("".join(_line(file, rollout) for rollout in rollouts))
 
 
-def _line(rollout: Rollout) -> str:
-    return json.dumps(asdict(rollout), ensure_ascii=True, sort_keys=True) + "\n"
+def _line(file: Path, rollout: Rollout) -> str:
+    return sealed_line(file.stem, asdict(rollout))
 
 
 def row_seed(seed: int, prompt: Prompt, sample: int) -> int:

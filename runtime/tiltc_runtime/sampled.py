@@ -48,7 +48,7 @@ def sampled_sets(inputs: Inputs, spec_file: SpecFile, folder: Path, say: Say) ->
     sets: dict[str, list[Example]] = {}
     did = False
     whole = _Whole(inputs)
-    policy = Policy("start", inputs.model.digest, lambda: (whole.loaded.model, whole.loaded.tokenizer))
+    policy = Policy("start", inputs.model.digest, inputs.settings, lambda: (whole.loaded.model, whole.loaded.tokenizer))
     for name, definition in sorted(spec_file.reached().items()):
         contrast = definition.concept.contrast
         if contrast is None or definition.concept.reads != "response":
@@ -158,10 +158,12 @@ class _Sampling:
             temperature=self.contrast.temperature,
             seed=self.contrast.seed,
         )
-        key = rollouts_key(policy.digest, self.inputs.template, prompts, asked, self.inputs.dtype)
+        key = rollouts_key(policy, prompts, asked, self.inputs.dtype)
         file = self.store / "rollouts" / f"{key}.jsonl"
-        rollouts = sample(policy, prompts, asked, file, lambda k, n: self.say(f"{what}, {k} of {n} answers"))
-        return rollouts[: len(prompts)]
+        sampled = sample(policy, prompts, asked, file, lambda k, n: self.say(f"{what}, {k} of {n} answers"))
+        if sampled.broken:
+            self.say(f"{what}, {sampled.broken} kept answers were not as written and count as missing")
+        return sampled.rollouts[: len(prompts)]
 
     def _detected(self, answers: Sequence[Answer]) -> Opinions:
         texts = [answer.response for answer in answers]

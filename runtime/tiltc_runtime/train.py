@@ -21,7 +21,7 @@ from tiltc.evidence import weights_digest
 from tiltc.files import place_folder
 from tiltc.folders import RUN, mark
 from tiltc_runtime.admit import Admitted, admit
-from tiltc_runtime.checkpoints import SealCheckpoints, newest, remove_broken, step_of
+from tiltc_runtime.checkpoints import SealCheckpoints, kept_checkpoints, step_of
 from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.fused import responses_only
 from tiltc_runtime.loading import context_length
@@ -89,7 +89,7 @@ def run(
             data can share one folder, so that the second computes nothing (with `max_steps`, where both visit the same rows).
         say: takes lines of progress.
 
-    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573, T585, T586.
+    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573, T576, T577, T585, T586.
 
     Raises:
         ValueError: for `plain` and `control` at once.
@@ -185,10 +185,12 @@ def _locked(out: Path) -> Generator[None]:
 
 def _train(job: Job, found: Diagnostics) -> RunRecord:
     folder, main = job.folder, PartialState().is_main_process
-    checkpoint = newest(folder.checkpoints, folder.identity)
+    kept = kept_checkpoints(folder.checkpoints, folder.identity)
+    checkpoint = kept.newest
+    found.extend(kept.findings())
     PartialState().wait_for_everyone()
     if main:
-        remove_broken(folder.checkpoints, folder.identity)
+        kept.remove_broken()
         folder.begin(job.admitted.loaded.folder, step_of(checkpoint) if checkpoint else 0)
     job.say(f"training on {job.rows.counts.trained} of {job.rows.counts.pairs} pairs")
     if checkpoint:
@@ -200,7 +202,7 @@ def _train(job: Job, found: Diagnostics) -> RunRecord:
     _save(trainer, folder.model)
     record = _record(job, trainer) if main else None
     if record is not None:
-        write_record(record, folder.path)
+        record = write_record(record, folder.path)
     trainer.accelerator.wait_for_everyone()
     return record or _written(folder.path)
 

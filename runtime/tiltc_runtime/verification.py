@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 from scipy.sparse import csc_matrix
 
+from tiltc.canonical import sha256_text
 from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
@@ -23,15 +23,15 @@ from tiltc.plan import Plan
 from tiltc.planfile import read_plan
 from tiltc.spec import Verify
 from tiltc_runtime.activations import read_prompt_features, read_texts
-from tiltc_runtime.admit import check_model, check_sae
+from tiltc_runtime.admit import check_model, check_pin, check_sae
 from tiltc_runtime.assess import Answers, Trial, assess
-from tiltc_runtime.frontier import differences, frontiers, read_report
-from tiltc_runtime.loading import LoadedModel, load_model
+from tiltc_runtime.frontier import differences, frontiers
+from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer, model_folder, settings_key
 from tiltc_runtime.loss import held_out_loss
 from tiltc_runtime.prompts import Prompt, read_prompts
-from tiltc_runtime.record import RunRecord, read_record
-from tiltc_runtime.refused import Refused
-from tiltc_runtime.report import write_report
+from tiltc_runtime.record import RECORD_FILE, RunRecord, check_outputs, read_record
+from tiltc_runtime.refused import Refused, refuse
+from tiltc_runtime.report import read_report, write_report
 from tiltc_runtime.report.model import PolicyName, Report
 from tiltc_runtime.rollouts import Policy, Rollout, rollouts_key, sample
 from tiltc_runtime.runfolder import MODEL, PLAN
@@ -129,7 +129,7 @@ def read_run(folder: Path, mode: str) -> tuple[Run | None, Diagnostics]:
     found = Diagnostics()
     try:
         record = read_record(folder)
-    except (OSError, ValidationError, ValueError) as problem:
+    except (OSError, ValueError) as problem:
         found.add("T653", None, f"{folder}", notes=[f"record.json: {problem}"])
         return None, found
     if record is None:
@@ -143,6 +143,8 @@ def read_run(folder: Path, mode: str) -> tuple[Run | None, Diagnostics]:
     if problems:
         found.add("T653", None, f"{folder}", notes=problems)
         return None, found
+    if not record.digest:
+        found.add("T580", None, f"{folder / RECORD_FILE}")
     return Run(folder, record, loaded.plan, loaded.tools), found
 
 
@@ -156,8 +158,10 @@ def _problems(folder: Path, record: RunRecord, plan: Plan, mode: str) -> list[st
     if record.plan != plan.digest:
         out.append("the plan in the folder is not the one that was trained with")
     try:
-        if weights_digest(folder / MODEL) != record.weights:
-            out.append("the weights in model/ are not those that the record names")
+        faults = check_outputs(record, folder / MODEL)
+        if not faults and weights_digest(folder / MODEL) != record.weights:
+            faults = ["the weights in model/ are not those that the record names"]
+        out += faults
     except (OSError, ValueError) as problem:
         out.append(str(problem))
     return out
@@ -167,7 +171,7 @@ def check_baseline(run: Run, plain: Run) -> Diagnostics:
     """T652 when the two runs differ in more than the plan's rows."""
     found = Diagnostics()
     same = {
-        "starting model": (run.record.start_model.digest, plain.record.start_model.digest),
+        "starting model": (run.record.start_model, plain.record.start_model),
         "data": (run.plan.pins.data.digest, plain.plan.pins.data.digest),
         "training settings": (run.plan.train, plain.plan.train),
         "chat template": (run.plan.pins.template, plain.plan.pins.template),
@@ -183,7 +187,7 @@ def check_control(run: Run, control: Run) -> Diagnostics:
     found = Diagnostics()
     both = [
         {
-            "starting model": one.record.start_model.digest,
+            "starting model": one.record.start_model,
             "data": one.plan.pins.data.digest,
             "training settings": one.plan.train,
             "chat template": one.plan.pins.template,
@@ -248,12 +252,14 @@ def _measure(
         return None, found
     answers: dict[PolicyName, Answers] = {}
     for name, policy in _policies(start, run, others).items():
-        key = rollouts_key(policy.digest, run.plan.pins.template, prompts, asked, start.model.dtype)
-        rollouts = sample(
+        key = rollouts_key(policy, prompts, asked, start.model.dtype)
+        sampled = sample(
             policy, prompts, asked, store / f"{key}.jsonl", lambda k, n, p=name: say(f"{p}: {k}/{n} rollouts")
         )
-        say(f"{name}: reading {len(rollouts)} rollouts through the SAE")
-        answers[name] = _scored(start, policy, prompts, rollouts)
+        if sampled.broken:
+            found.add("T578", None, f"{sampled.broken} rollouts of `{name}`", notes=[f"in {key}.jsonl of the store"])
+        say(f"{name}: reading {len(sampled.rollouts)} rollouts through the SAE")
+        answers[name] = _scored(start, policy, prompts, sampled.rollouts)
     out = run.folder / VERIFY_FOLDER
     _write_rollouts(out / ROLLOUTS_FILE, prompts, answers)
     activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
@@ -289,12 +295,13 @@ def _with_frontiers(
     if found.failed:
         return report, found
     runs = {policy.digest: policy for name, policy in _policies(start, run, others).items() if name != "control"}
-    runs |= {other.policy_digest: Policy("swept", other.policy_digest, partial(load_trained, other)) for other in swept}
+    runs |= {other.policy_digest: _trained("swept", other) for other in swept}
     losses: dict[str, float] = {}
     for digest, policy in runs.items():
         say(f"held-out loss: {len(losses) + 1} of {len(runs)} policies")
         load = partial(_loaded, start, policy)
-        losses[digest] = held_out_loss(digest, load, prompts, said.rollouts, store / "losses.json")
+        used = f"{digest} {policy.settings} {start.model.settings}"
+        losses[digest] = held_out_loss(used, load, prompts, said.rollouts, store / "losses.jsonl")
     return report.model_copy(update={"frontiers": frontiers(report, reports, losses)}), found
 
 
@@ -303,7 +310,7 @@ def _swept(other: Run, run: Run, report: Report) -> tuple[Report | None, list[st
     try:
         theirs = read_report(other.folder / VERIFY_FOLDER)
     except (OSError, ValueError):
-        return None, ["it was not verified by this version of tiltc"]
+        return None, ["it was not verified by this version of tiltc, or its report was changed"]
     problems = differences(report, theirs)
     ours, pins = run.plan.pins, other.plan.pins
     if (ours.data, ours.template, ours.sae, ours.model) != (pins.data, pins.template, pins.sae, pins.model):
@@ -326,29 +333,55 @@ def _check_world(start: _Start) -> Diagnostics:
 
 
 def _policies(start: _Start, run: Run, others: _Others) -> dict[PolicyName, Policy]:
+    model = start.model
     policies: dict[PolicyName, Policy] = {
-        "start": Policy("start", start.model.pin.digest, lambda: (start.model.model, start.model.tokenizer))
+        "start": Policy("start", model.pin.digest, model.settings, lambda: (model.model, model.tokenizer))
     }
     beside: dict[PolicyName, Run | None] = {"plain": others.plain, "control": others.control}
     for name, other in beside.items():
         if other is not None:
-            policies[name] = Policy(name, other.policy_digest, partial(load_trained, other))
-    policies["tilted"] = Policy("tilted", run.policy_digest, lambda: load_trained(run))
+            policies[name] = _trained(name, other)
+    policies["tilted"] = _trained("tilted", run)
     return policies
+
+
+def _trained(name: str, run: Run) -> Policy:
+    """The policy that a run trained."""
+    settings = settings_used(run)
+
+    def load() -> tuple[Any, Any]:
+        model = load_trained(run)
+        # hours may lie between the two
+        if settings_used(run) != settings:
+            refuse("T523", f"{run.folder}: what its model is read with changed meanwhile")
+        return model
+
+    return Policy(name, run.policy_digest, settings, load)
+
+
+def settings_used(run: Run) -> str:
+    """sha256 of what beside the weights decides what the policy of a run answers. Raises Refused (T507)."""
+    place = run.folder / MODEL if run.record.kind == "full" else model_folder(run.plan.model, run.root)
+    adapter = run.record.outputs.get("adapter_config.json", "")
+    return sha256_text(f"{settings_key(place, load_tokenizer(place))} {adapter}")
 
 
 def load_trained(run: Run) -> tuple[Any, Any]:
     """The trained model in eval mode and its tokenizer; an adapter is merged into its base, which is faster.
 
     Raises:
-        Refused: T507.
+        Refused: T507, T523 and T653 where base or adapter are not those of the record any more.
     """
+    if faults := check_outputs(run.record, run.folder / MODEL):
+        refuse("T653", f"{run.folder}", notes=tuple(faults))
     if run.record.kind == "full":
         loaded = load_model(str((run.folder / MODEL).resolve()))
         return loaded.model, loaded.tokenizer
     from peft import PeftModel
 
     base = load_model(run.plan.model, folder=run.root)
+    if found := check_pin(run.record.start_model, base.pin):
+        raise Refused(found)
     adapted: Any = PeftModel.from_pretrained(base.model, str(run.folder / MODEL))
     return adapted.merge_and_unload().eval(), base.tokenizer
 

@@ -34,7 +34,7 @@ def model() -> Any:
 
 
 def policy(model: Any, load: Callable[[], tuple[Any, Any]] | None = None) -> Policy:
-    return Policy("start", "d", load or (lambda: (model, TOKENIZER)))
+    return Policy("start", "d", "s", load or (lambda: (model, TOKENIZER)))
 
 
 def greedy_without_tricks(model: Any, turns: list[dict[str, str]], limit: int) -> tuple[list[int], bool]:
@@ -111,19 +111,19 @@ def test_every_prompt_is_asked_before_any_twice() -> None:
 
 def test_sampling_is_kept_and_never_repeated(model: Any, tmp_path: Path) -> None:
     """A second call reads the file and does not even load the model."""
-    first = sample(policy(model), PROMPTS, VERIFY, tmp_path / "r.jsonl")
+    first = sample(policy(model), PROMPTS, VERIFY, tmp_path / "r.jsonl").rollouts
     assert [(r.prompt, r.sample) for r in first] == schedule(len(PROMPTS), 10)
 
     def never() -> tuple[Any, Any]:
         raise AssertionError("loaded")
 
-    assert sample(policy(model, never), PROMPTS, VERIFY, tmp_path / "r.jsonl") == first
+    assert sample(policy(model, never), PROMPTS, VERIFY, tmp_path / "r.jsonl").rollouts == first
 
 
 def test_a_killed_sampling_goes_on_where_it_was(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a kill in the middle, with a torn last line, the finished batches stand and the result is the same."""
     monkeypatch.setattr(rollouts, "BATCH", 3)
-    whole = sample(policy(model), PROMPTS, VERIFY, tmp_path / "whole.jsonl")
+    whole = sample(policy(model), PROMPTS, VERIFY, tmp_path / "whole.jsonl").rollouts
 
     def kill(done: int, total: int) -> None:
         if done >= 6:
@@ -133,9 +133,11 @@ def test_a_killed_sampling_goes_on_where_it_was(model: Any, tmp_path: Path, monk
         sample(policy(model), PROMPTS, VERIFY, tmp_path / "r.jsonl", kill)
     with open(tmp_path / "r.jsonl", "a", encoding="utf-8") as file:
         file.write('{"prompt": 1, "sam')
-    assert len(read_rollouts(tmp_path / "r.jsonl")) == 6
+    kept, broken = read_rollouts(tmp_path / "r.jsonl")
+    assert (len(kept), broken) == (6, 0)
     reported: list[int] = []
-    assert sample(policy(model), PROMPTS, VERIFY, tmp_path / "r.jsonl", lambda done, _: reported.append(done)) == whole
+    again = sample(policy(model), PROMPTS, VERIFY, tmp_path / "r.jsonl", lambda done, _: reported.append(done))
+    assert again.rollouts == whole
     assert reported == [9, 10]
     lines = (tmp_path / "r.jsonl").read_text(encoding="utf-8").splitlines()
     assert len([json.loads(line) for line in lines]) == 10
@@ -161,17 +163,38 @@ def test_nearly_equal_policies_give_nearly_the_same_rollouts() -> None:
 
 def test_the_key_changes_with_everything_that_matters() -> None:
     """Weights, template, prompts, settings and dtype each make another file; the prompt set's name does not."""
-    base = rollouts_key("d", "t", PROMPTS, VERIFY, "float32")
-    others = [
-        rollouts_key("e", "t", PROMPTS, VERIFY, "float32"),
-        rollouts_key("d", "u", PROMPTS, VERIFY, "float32"),
-        rollouts_key("d", "t", PROMPTS[:3], VERIFY, "float32"),
-        rollouts_key("d", "t", PROMPTS, VERIFY.model_copy(update={"seed": 2}), "float32"),
-        rollouts_key("d", "t", PROMPTS, VERIFY.model_copy(update={"temperature": 0.5}), "float32"),
-        rollouts_key("d", "t", PROMPTS, VERIFY, "bfloat16"),
-    ]
-    assert len({base, *others}) == 7
-    assert rollouts_key("d", "t", PROMPTS, VERIFY.model_copy(update={"prompts": "x.jsonl"}), "float32") == base
+
+    def key(digest: str = "d", settings: str = "s", prompts: int = 4, dtype: str = "float32", **asked: object) -> str:
+        used = Policy("start", digest, settings, lambda: (None, None))
+        return rollouts_key(used, PROMPTS[:prompts], VERIFY.model_copy(update=asked), dtype)
+
+    changed = [key("e"), key(settings="t"), key(prompts=3), key(seed=2), key(temperature=0.5), key(dtype="bfloat16")]
+    assert len({key(), *changed}) == 7
+    named = VERIFY.model_copy(update={"prompts": "x.jsonl"})
+    assert rollouts_key(Policy("plain", "d", "s", lambda: (None, None)), PROMPTS, named, "float32") == key()
+
+
+def test_a_line_counts_under_its_own_key_alone(model: Any, tmp_path: Path) -> None:
+    """A changed line, one from another file, and what is no line at all are sampled again, and counted."""
+    file = tmp_path / "r.jsonl"
+    whole = sample(policy(model), PROMPTS, VERIFY, file).rollouts
+    other = sample(
+        Policy("tilted", "e", "s", lambda: (tiny_model("llama", seed=2), TOKENIZER)),
+        PROMPTS,
+        VERIFY,
+        tmp_path / "s.jsonl",
+    )
+    assert other.rollouts != whole
+    lines, theirs = file.read_bytes().splitlines(), (tmp_path / "s.jsonl").read_bytes().splitlines()
+    lines[0] = lines[0].replace(b'"tokens": ', b'"tokens": 1')
+    lines[1] = theirs[1]
+    lines[2] = b"\xff\x00[[[["
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    again = sample(policy(model), PROMPTS, VERIFY, file)
+    assert (again.rollouts, again.broken) == (whole, 3)
+    (tmp_path / "s.jsonl").replace(file)
+    again = sample(policy(model), PROMPTS, VERIFY, file)
+    assert (again.rollouts, again.broken) == (whole, 10)
 
 
 @pytest.mark.parametrize(("name", "least"), [("builtin:general", 200), ("builtin:safety", 40)])

@@ -264,7 +264,41 @@ def spoil_seal(checkpoint: Path) -> None:
     (checkpoint / "tiltc.json").write_text('{"run": ')
 
 
-@pytest.mark.parametrize("spoil", [spoil_nothing_sealed, spoil_optimizer, spoil_weights, spoil_seal])
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 0x40
+    file.write_bytes(content)
+
+
+def spoil_a_byte_of_the_weights(checkpoint: Path) -> None:
+    flip(checkpoint / "adapter_model.safetensors")
+
+
+def spoil_a_byte_of_the_optimizer(checkpoint: Path) -> None:
+    flip(checkpoint / "optimizer.pt")
+
+
+def spoil_a_byte_of_the_seal(checkpoint: Path) -> None:
+    flip(checkpoint / "tiltc.json")
+
+
+def spoil_by_a_stranger(checkpoint: Path) -> None:
+    (checkpoint / "pytorch_model.bin").write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_nothing_sealed,
+        spoil_optimizer,
+        spoil_weights,
+        spoil_seal,
+        spoil_a_byte_of_the_weights,
+        spoil_a_byte_of_the_optimizer,
+        spoil_a_byte_of_the_seal,
+        spoil_by_a_stranger,
+    ],
+)
 def test_a_half_written_checkpoint_is_not_used(world: Path, done: RunRecord, spoil: Callable[[Path], None]) -> None:
     """The newest checkpoint is incomplete: the run falls back to the one before it, and ends in the same bits."""
     out = world / spoil.__name__

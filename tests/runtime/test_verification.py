@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -39,6 +40,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world
 
 
+Role = Literal["declared", "library"]
+READ: tuple[tuple[str, Role, str], ...] = (("the", "declared", "group-1"), ("bold", "library", "group-2"))
+
+
 def planned(world: Path) -> Plan:
     """A plan with two concepts and five discovered groups over the tiny SAE."""
     plan = tiny_plan(world, world / "plan", train=STRONG)
@@ -51,7 +56,7 @@ def planned(world: Path) -> Plan:
         "verify": Verify(prompts="prompts.jsonl", rollouts=14, max_new_tokens=8),
         "concepts": tuple(
             PlanConcept(name=n, role=r, definition=DEFINITIONS[n], status="resolved", readout="sae", group=groups[g])
-            for n, r, g in (("the", "declared", "group-1"), ("bold", "library", "group-2"))
+            for n, r, g in READ
         ),
         "discovered": tuple(Discovered(name=name, group=group) for name, group in groups.items()),
         "forecast": tuple(rows),
@@ -80,7 +85,8 @@ def test_verify_writes_the_whole_report(world: Path) -> None:
     code, out, err = told("verify", world / "run", "--baseline", world / "base", "--store", store)
     assert code in (0, 1), err
     folder = world / "run" / "verify"
-    assert sorted(p.name for p in folder.iterdir()) == ["report.html", "report.json", "report.md", "rollouts.jsonl"]
+    pages = ["report.html", "report.json", "report.md", "report.sha256"]
+    assert sorted(p.name for p in folder.iterdir()) == [*pages, "rollouts.jsonl"]
     rows = [json.loads(line) for line in (folder / "rollouts.jsonl").read_text(encoding="utf-8").split("\n") if line]
     assert [sum(r["policy"] == p for r in rows) for p in ("start", "plain", "tilted")] == [14, 14, 14]
     report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
@@ -138,7 +144,7 @@ def test_wrong_usage(world: Path, argv: list[str]) -> None:
     assert told("verify", world / "run", *argv)[0] == 2
 
 
-def codes(folder: Path, **more: Path) -> list[str]:
+def codes(folder: Path, **more: Any) -> list[str]:
     report, found = verify(folder, folder.parent / "kept", **more)
     assert report is None
     return [d.code for d in found]
@@ -214,7 +220,11 @@ def arms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, (made, rows) in others.items():
         write_plan(made, tiny_rows(folder, chosen_prompt=rows), folder / f"{name}")
-    runs = [("plan", "run", {}), ("plan", "base", {"plain": True}), ("plan", "control", {"control": True})]
+    runs: list[tuple[str, str, dict[str, Any]]] = [
+        ("plan", "run", {}),
+        ("plan", "base", {"plain": True}),
+        ("plan", "control", {"control": True}),
+    ]
     runs += [(name, f"control-{name}", {"control": True}) for name in others if name != "plan"]
     for name, out, options in runs:
         record, found = train.run(folder / name, folder / out, root=folder, reference=folder / "reference", **options)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiltc.seal import parsed
+
 CHUNK = 1 << 24
 #: what loaders open, each where the ones before it are not there; pickled weights are opened by none
 MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -97,7 +99,7 @@ def _indexed(folder: Path) -> list[Path]:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    value: Any = json.loads(file.read_bytes())
+    value = parsed(file.read_bytes())
     if not isinstance(value, dict):
         raise ValueError(f"{file.name} is no JSON object")
     return value

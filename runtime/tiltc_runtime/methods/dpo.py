@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from trl.trainer.dpo_config import DPOConfig
 
-from tiltc.canonical import sha256_text
+from tiltc.canonical import canonical_json, sha256_text
+from tiltc.evidence import settings_digests
 from tiltc_runtime.methods.shared import adapter_of, start_policy
 from tiltc_runtime.progress import ReferenceProgress
 from tiltc_runtime.reference import ReferenceCache
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 def make(job: Job, arguments: dict[str, Any]) -> TiltedDPOTrainer:
     """The trainer of a job, with reference log-probabilities in place."""
     plan, tokenizer = job.admitted.plan, job.admitted.tokenizer
-    settings = DPOConfig(**arguments)
+    config = DPOConfig(**arguments)
     model = start_policy(job)
-    key = sha256_text(f"{plan.pins.model.digest} {plan.train.precision}")
+    settings = canonical_json(settings_digests(job.admitted.model_folder))
+    key = sha256_text(f"{plan.pins.model.digest} {plan.train.precision} {settings}")
     return TiltedDPOTrainer(
         model=model,
-        args=settings,
+        args=config,
         train_dataset=job.rows.dataset,
         processing_class=tokenizer,
         data_collator=TiltCollator(tokenizer.pad_token_id, plan.train.max_length),

@@ -5,19 +5,32 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from tiltc.canonical import canonical_json
+from tiltc.canonical import canonical_json, sha256_text
 from tiltc.files import write_files
 from tiltc_runtime.report.model import Report
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report", "read_report", "write_report"]
+
+#: the report, and its sha256: other runs of a sweep read it
+REPORT, SEAL = "report.json", "report.sha256"
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a verified run. Raises OSError, or ValueError where it is not as this version wrote it."""
+    text = (folder / REPORT).read_bytes()
+    if sha256_text(text.decode()) != (folder / SEAL).read_text(encoding="utf-8").strip():
+        raise ValueError(f"{REPORT} is not what was written")
+    return Report.model_validate_json(text)
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write report.json, report.md and report.html; returns the path of the page."""
+    """Write report.json with its seal, report.md and report.html; returns the path of the page."""
     from tiltc_runtime.report.page import render_html, render_markdown
 
-    pages = {"report.json": canonical_json, "report.md": render_markdown, "report.html": render_html}
-    write_files(folder, {name: partial(_write, page(report)) for name, page in pages.items()})
+    text = canonical_json(report)
+    pages = {REPORT: text, SEAL: f"{sha256_text(text)}\n", "report.md": render_markdown(report)}
+    pages |= {"report.html": render_html(report)}
+    write_files(folder, {name: partial(_write, page) for name, page in pages.items()})
     return folder / "report.html"
 
 
