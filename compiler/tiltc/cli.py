@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
@@ -15,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 import tiltc.verbs
 from tiltc.verbs import CLEAN, FAILURE, USAGE, UsageError, Verb
+from tiltc.workflow import guarded
 
 #: Verbs of the training stack, which is installed apart. Listed here so that `--help` need not load it.
 RUNTIME = {
@@ -41,14 +45,15 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
         0 clean, 1 findings, 2 wrong usage, 3 failure, 130 interrupted, 141 nobody reads the results.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(arguments, out or sys.stdout, err or sys.stderr)
+    return _guarded(arguments, guarded(out or sys.stdout), guarded(err or sys.stderr))
 
 
 def _guarded(arguments: list[str], out: TextIO, err: TextIO) -> int:
     try:
-        code = _dispatch(arguments, out, err)
-        out.flush()
-        return code
+        with _interruptible():
+            code = _dispatch(arguments, out, err)
+            out.flush()
+            return code
     except _Done as done:
         return done.code
     except UsageError as error:
@@ -61,6 +66,19 @@ def _guarded(arguments: list[str], out: TextIO, err: TextIO) -> int:
         return _refused(error, err)
     except Exception as error:
         return _failed(error, err)
+
+
+@contextmanager
+def _interruptible() -> Generator[None]:
+    """`__main__` lets an interrupt end the process at once, so that importing gives no traceback; verbs want to clean up."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str], out: TextIO, err: TextIO) -> int:

@@ -7,27 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiltc.plan import Interval
+from tiltc.printing import one_line, printable
 
 #: Shown where there is nothing to show.
 NONE = "-"
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_MARKDOWN = re.compile(r"([\\`*_|<>\[\]])")
-
-
-def printable(text: object) -> str:
-    """`text` without control and text-direction characters, so that a stranger's plan can't drive a terminal."""
-    return _CONTROL.sub("\ufffd", str(text))
-
-
-def one_line(text: object) -> str:
-    """Free text on one line."""
-    return printable(" ".join(str(text).split()))
+_MARKDOWN = re.compile(r"([\\`*_~|<>\[\]$])")
+#: What GitHub makes a mention, a link to an issue or an address of: broken by a space without width, where it is seen to be none.
+_LIVE = re.compile(
+    r"@(?=[\w-])|(?<=\w)(?=://)|(?i:(?<=\bwww)(?=\.))|#(?=\d)|(?i:(?<=\bGH)(?=-\d))|(?i:(?<=\bmailto)(?=:))"
+)
+_BREAK = "&#8203;"
 
 
 def markdown(text: object) -> str:
-    """Free text on one line, with Markdown's own characters escaped."""
-    return _MARKDOWN.sub(r"\\\1", one_line(text))
+    """Free text on one line, with Markdown's own characters escaped; it notifies nobody and links to nothing."""
+    escaped = _MARKDOWN.sub(r"\\\1", one_line(text).replace("&", "&amp;"))
+    return _LIVE.sub(lambda match: match[0] + _BREAK, escaped)
 
 
 def code(text: object) -> str:
@@ -85,7 +81,7 @@ def apart(before: float, after: float) -> tuple[str, str]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2) -> str:
     """Columns aligned with spaces, the first to the left and those of numbers to the right; no trailing spaces."""
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [[_cell(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     aligns = [_align([row[i] for row in rows]) for i in range(len(header))]
     return "\n".join(_line(line, widths, aligns, indent) for line in lines)
@@ -94,7 +90,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2)
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A GitHub-flavoured table. Cells must be escaped already (`markdown`, `code`)."""
     aligns = ["--:" if _align([row[i] for row in rows]) is str.rjust else "---" for i in range(len(header))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, aligns, *rows))
+    lines = (header, aligns, *([_cell(cell) for cell in row] for row in rows))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", " ")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tiltc.printing import printable
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -37,7 +39,7 @@ def _environment() -> Environment:
 
 
 def _only_known(value: Any) -> Any:
-    """Nothing prints as "None" by accident."""
+    """Nothing prints as "None" by accident, and nothing drives a terminal."""
     if value is None:
         raise ValueError("a template prints a value that is None")
-    return value
+    return printable(value) if isinstance(value, str) else value

@@ -10,7 +10,8 @@ import pytest
 
 from tiltc.diagnostics import Diagnostics, Label, Span
 from tiltc.render import FORMATS, render, summary
-from tiltc.render.screen import WIDEST, printable, width
+from tiltc.render.screen import WIDEST, width
+from tiltc.render.screen import shown as on_screen
 from tiltc.source import MappingNode, SourceFile, override_span
 
 
@@ -83,7 +84,7 @@ def test_marks_stand_under_wide_characters_and_tabs() -> None:
     """Columns on screen follow what the terminal draws."""
     line = "é漢: \tx"
     marked = shown(one(at(1, 6, 7)), line).splitlines()
-    assert marked[4].index("^") - 4 == width(printable("é漢: \t"))
+    assert marked[4].index("^") - 4 == width(on_screen("é漢: \t"))
 
 
 def test_long_line_is_cut_around_its_label() -> None:

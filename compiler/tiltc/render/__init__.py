@@ -13,7 +13,11 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def render(
-    found: Diagnostics, format: str = "text", sources: Mapping[str, SourceFile] | None = None, color: bool = False
+    found: Diagnostics,
+    format: str = "text",
+    sources: Mapping[str, SourceFile] | None = None,
+    color: bool = False,
+    subject: str | None = None,
 ) -> str:
     """All findings as one text, empty when there is nothing to say in the format.
 
@@ -21,6 +25,7 @@ def render(
         format: one of `FORMATS`.
         sources: files by the path used in spans; others are read from disk for their snippets.
         color: for `text` only.
+        subject: the file that was asked about, for formats in which every finding needs a place.
     """
     if format == "json":
         from tiltc.render.json import render_json
@@ -29,11 +34,11 @@ def render(
     if format == "sarif":
         from tiltc.render.sarif import render_sarif
 
-        return render_sarif(found)
+        return render_sarif(found, subject)
     if format == "github":
         from tiltc.render.github import render_github
 
-        return render_github(found)
+        return render_github(found, subject)
     from tiltc.render.text import render_text
 
     return render_text(found, sources or {}, color)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from tiltc.codes import CODES
 from tiltc.diagnostics import Diagnostic, Diagnostics, Severity
-from tiltc.render.places import in_file, message
+from tiltc.printing import printable
+from tiltc.render.places import first_line, in_file, in_repository, message
+from tiltc.workflow import Commands
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def render_github(found: Diagnostics) -> str:
-    """One line a finding."""
-    return "".join(_command(diagnostic) + "\n" for diagnostic in found)
+def render_github(found: Diagnostics, subject: str | None = None) -> str:
+    """One line a finding; those without a place stand at the first line of the subject."""
+    return Commands("".join(_command(diagnostic, subject) + "\n" for diagnostic in found))
 
 
-def _command(diagnostic: Diagnostic) -> str:
-    span = in_file(diagnostic.primary.span)
+def _command(diagnostic: Diagnostic, subject: str | None) -> str:
+    span = in_file(diagnostic.primary.span) or first_line(subject)
     properties = {"title": f"{diagnostic.code} {CODES[diagnostic.code].title}"}
     if span is not None:
-        places = {"file": span.path, "line": span.line, "endLine": span.end_line, "col": span.column}
+        places = {"file": in_repository(span.path), "line": span.line, "endLine": span.end_line, "col": span.column}
         properties = {key: str(value) for key, value in places.items()} | properties
         if span.line == span.end_line:
             properties["endColumn"] = str(span.end_column)
@@ -33,7 +35,7 @@ def _command(diagnostic: Diagnostic) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -5,27 +5,18 @@ from __future__ import annotations
 import unicodedata
 
 from tiltc.diagnostics import Span
+from tiltc.printing import printable
 
 #: Columns of a source line that are shown.
 WIDEST = 140
 _TAB = "    "
-#: Format characters that would reorder or hide what stands around them.
-_HIDING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-def printable(text: str) -> str:
-    """Text without characters that could move the cursor, set colors or reorder the line."""
+def shown(text: str) -> str:
+    """Printable text on one line, whose columns can be counted."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(map(_shown, text))
-
-
-def _shown(char: str) -> str:
-    if char == "\t":
-        return _TAB
-    if ord(char) < 0x20:
-        return chr(0x2400 + ord(char))
-    return "\ufffd" if unicodedata.category(char) in _HIDING and char != "\u200d" else char
+    return printable(text).replace("\t", _TAB).replace("\n", "\u240a")
 
 
 def width(text: str) -> int:
@@ -45,13 +36,13 @@ def window(line: str, column: int) -> tuple[int, str]:
     cut = line[left : left + WIDEST]
     before = "…" if left else ""
     after = "…" if left + WIDEST < len(line) else ""
-    return left, before + printable(cut) + after
+    return left, before + shown(cut) + after
 
 
 def columns(line: str, span: Span, left: int) -> tuple[int, int]:
     """Where a mark under a shown line starts and how long it is. A span of several lines is marked on its first."""
     first = span.column - 1
     last = span.end_column - 1 if span.end_line == span.line else len(line.rstrip())
-    start = width(printable(line[left:first])) + (1 if left else 0)
-    shown = width(printable(line[first : min(max(last, first + 1), left + WIDEST)]))
-    return start, max(shown, 1)
+    start = width(shown(line[left:first])) + (1 if left else 0)
+    length = width(shown(line[first : min(max(last, first + 1), left + WIDEST)]))
+    return start, max(length, 1)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tiltc.codes import CODES
 from tiltc.diagnostics import Diagnostic, Diagnostics, Label, Severity, Span
-from tiltc.render.screen import columns, printable, window
+from tiltc.paths import expand, kind
+from tiltc.render.screen import columns, shown, window
 from tiltc.source import COMMAND_LINE, LARGEST, SourceFile
 from tiltc.source.file import split_lines
 
@@ -57,9 +58,12 @@ class _Snippets:
     def load(self, path: str) -> list[str]:
         if path.startswith(COMMAND_LINE):
             return [path]
+        file = Path(expand(path))
+        if kind(file) != "file":
+            return []
         try:
-            with open(Path(path), "rb") as file:
-                return split_lines(file.read(LARGEST).decode("utf-8", "replace").removeprefix("\ufeff"))
+            with open(file, "rb") as stream:
+                return split_lines(stream.read(LARGEST).decode("utf-8", "replace").removeprefix("\ufeff"))
         except (OSError, ValueError):
             return []
 
@@ -78,8 +82,8 @@ def _block(diagnostic: Diagnostic, snippets: _Snippets, paint: _Paint) -> Iterat
     remarks = [("note", note) for note in diagnostic.notes] + [("help", help) for help in diagnostic.helps]
     if remarks and not placeless:
         yield gutter + paint.frame("|")
-    for kind, text in remarks:
-        yield f"{gutter}{paint.frame('=')} {paint(_BOLD, kind)}: {_continued(text, gutter + '  ')}"
+    for what, text in remarks:
+        yield f"{gutter}{paint.frame('=')} {paint(_BOLD, what)}: {_continued(text, gutter + '  ')}"
 
 
 def _places(diagnostic: Diagnostic, snippets: _Snippets, width: int, paint: _Paint) -> Iterator[str]:
@@ -91,7 +95,7 @@ def _places(diagnostic: Diagnostic, snippets: _Snippets, width: int, paint: _Pai
         members = list(group)
         at = primary if primary and path == primary.path else members[0][1]
         arrow = "-->" if at is primary else ":::"
-        place = "command line" if path.startswith(COMMAND_LINE) else f"{printable(path)}:{at.line}:{at.column}"
+        place = "command line" if path.startswith(COMMAND_LINE) else f"{shown(path)}:{at.line}:{at.column}"
         yield f"{' ' * width}{paint.frame(arrow)} {place}"
         yield " " * (width + 1) + paint.frame("|")
         for number, same in groupby(members, key=lambda item: item[1].line):
@@ -106,12 +110,12 @@ def _line(
     """A line of source with its labels underneath; a long line is cut to the part that matters."""
     left = 0
     if line is not None:
-        left, shown = window(line, labels[0][1].column)
-        yield f"{paint.frame(f'{number:>{width}} |')} {shown}".rstrip()
+        left, part = window(line, labels[0][1].column)
+        yield f"{paint.frame(f'{number:>{width}} |')} {part}".rstrip()
     for label, span, primary in labels:
         start, length = columns(line or "", span, left)
         mark = ("^" if primary else "-") * length
-        text = f"{mark} {printable(label.text)}".rstrip()
+        text = f"{mark} {shown(label.text)}".rstrip()
         yield f"{' ' * (width + 1)}{paint.frame('|')} {' ' * start}" + (
             paint.loud(text) if primary else paint.frame(text)
         )
@@ -119,4 +123,4 @@ def _line(
 
 def _continued(text: str, gutter: str) -> str:
     """Further lines of a text, set in under the first."""
-    return f"\n{gutter}  ".join(printable(line) for line in text.split("\n"))
+    return f"\n{gutter}  ".join(shown(line) for line in text.split("\n"))

@@ -82,7 +82,16 @@ def report(
 ) -> int:
     """Print findings, and a summary on stderr; returns 1 when they should fail a build, else 0."""
     color = args.format == "text" and out.isatty() and not os.environ.get("NO_COLOR")
-    out.write(render(found, args.format, sources, color))
+    out.write(render(found, args.format, sources, color, _subject(args)))
     out.flush()
     err.write(summary(found) + "\n")
     return FINDINGS if found.failed or (found and args.deny == "warnings") else CLEAN
+
+
+def _subject(args: argparse.Namespace) -> str | None:
+    """The file that a verb was asked about: its spec, or the plan in its folder."""
+    named = vars(args)
+    specs = named.get("specs") or ([named["spec"]] if named.get("spec") else [])
+    if specs:
+        return str(specs[0])
+    return str(Path(named["plan"]) / "plan.json") if named.get("plan") else None

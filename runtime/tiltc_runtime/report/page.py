@@ -6,8 +6,8 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tiltc.figures import code, printable
 from tiltc.figures import markdown as escape_markdown
-from tiltc.figures import printable
 from tiltc.figures import short as short_digest
 from tiltc_runtime.findings import Q_COLLATERAL
 from tiltc_runtime.report import figures
@@ -130,5 +130,5 @@ def _environment() -> Environment:
     )
     filters: Any = environment.filters
     filters |= {name: getattr(figures, name) for name in (*names, "shift_ends")}
-    filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "pieces": pieces}
+    filters |= {"short": short_digest, "printable": printable, "md": escape_markdown, "code": code, "pieces": pieces}
     return environment
