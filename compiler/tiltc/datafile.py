@@ -8,9 +8,14 @@ from pathlib import Path
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
 from tiltc.data.places import Unreadable, is_data, place_of
+from tiltc.data.take import Taken, Wish, take
 from tiltc.diagnostics import Diagnostics
+from tiltc.spec import FileRef, HubRef
 
-__all__ = ["TEXTS", "Fault", "Row", "Scan", "Unreadable", "data_sha256", "is_data", "read_data", "scan_data"]
+__all__ = [
+    "TEXTS", "Fault", "Row", "Scan", "Unreadable", "data_sha256", "is_data", "read_data", "read_pairs", "scan_as",
+    "scan_data", "split_of",
+]  # fmt: skip
 
 #: at most this many rows are named in a finding
 NAMED = 5
@@ -59,6 +64,38 @@ def read_data(path: Path, split: str | None = None) -> tuple[list[Row] | None, D
         found.add("T514", None, f"{path.name}: {scan.faults[0].text}", notes=[*rest, *more])
         return None, found
     return scan.rows, found
+
+
+def read_pairs(path: Path, ref: str | FileRef | HubRef, name: str = "") -> tuple[Taken | None, Diagnostics]:
+    """The pairs of a local data set, read as a reference says: its split, columns, first rows, and what may be left out.
+
+    Args:
+        name: of the data set, for findings; by default that of its file.
+
+    Findings: T514 unreadable, T518 empty, and those of `take`.
+    """
+    scan, found = scan_as(path, ref, name)
+    return (None, found) if scan is None else take(scan, name or path.name, Wish.of(ref))
+
+
+def scan_as(path: Path, ref: str | FileRef | HubRef, name: str = "") -> tuple[Scan | None, Diagnostics]:
+    """The rows that a reference is about, before they are taken for anything. Findings: T514 unreadable, T518 empty."""
+    found = Diagnostics()
+    texts = () if isinstance(ref, str) else tuple(ref.columns.values())
+    try:
+        scan = scan_data(path, split_of(ref), texts).first(None if isinstance(ref, str) else ref.rows)
+    except Unreadable as error:
+        found.add("T514", None, str(error))
+        return None, found
+    if not scan.rows and not scan.faults:
+        found.add("T518", None, f"{name or path.name} has no rows")
+        return None, found
+    return scan, found
+
+
+def split_of(ref: object) -> str | None:
+    """The split of a file or folder that a reference asks for."""
+    return ref.split if isinstance(ref, FileRef) else None
 
 
 def data_sha256(path: Path) -> str:

@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING
 from tiltc.data.kinds import table_of
 from tiltc.data.places import place_of
 from tiltc.data.texts import json_texts
-from tiltc.datafile import read_data
+from tiltc.datafile import scan_as, split_of
 from tiltc.diagnostics import Diagnostics
 from tiltc.export_json import NoForm, json_lines
 from tiltc.export_parquet import parquet_table
 from tiltc.files import writing
-from tiltc.pairs import normalise
-from tiltc.plan import Plan
+from tiltc.pairs import Wish, take
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,19 +65,21 @@ def export(loaded: LoadedPlan, data: Path) -> tuple[Exported | None, Diagnostics
     Findings: T514 to T517 for data that can't be read; T524 when its rows are not those of the plan; T541 when it
     has one of the columns already; T545 for a plan that no columns can say.
     """
-    rows, found = read_data(data)
-    if rows is None:
+    scan, found = scan_as(data, loaded.plan.data)
+    if scan is None:
         return None, found
-    rows = rows[: limit(loaded.plan)]
-    pairs, said = normalise(rows, data.name)
+    taken, said = take(scan, data.name, Wish.of(loaded.plan.data))
     found.extend(said)
-    if pairs is None:
+    if taken is None:
         return None, found
+    at = {number: i for i, number in enumerate(scan.numbers)}
+    places = [at[number] for number in taken.numbers]
+    rows = [scan.rows[i] for i in places]
     _check_steering(loaded, found)
-    _check_ids([pair.row_id for pair in pairs], loaded, data.name, found)
+    _check_ids([pair.row_id for pair in taken.pairs], loaded, data.name, found)
     columns = _columns(loaded)
     _check_columns(rows, data.name, tuple(columns), found)
-    return (None if found.failed else _as_read(data, rows, columns)), found
+    return (None if found.failed else _as_read(data, split_of(loaded.plan.data), rows, places, columns)), found
 
 
 def write_export(exported: Exported, path: Path) -> Diagnostics:
@@ -151,11 +152,6 @@ WRITERS: dict[str, Callable[[Exported, Path], None]] = {
 }  # fmt: skip
 
 
-def limit(plan: Plan) -> int | None:
-    """How many of the first rows of its data a plan is about; None for all."""
-    return None if isinstance(plan.data, str) else plan.data.rows
-
-
 def _check_ids(ids: list[str], loaded: LoadedPlan, name: str, found: Diagnostics) -> None:
     planned = loaded.rows.column("row_id").to_pylist()
     if ids == planned:
@@ -204,18 +200,23 @@ def _columns(loaded: LoadedPlan) -> dict[str, pa.Array | pa.ChunkedArray]:
     return out
 
 
-def _as_read(data: Path, rows: list[Row], columns: dict[str, pa.Array | pa.ChunkedArray]) -> Exported:
-    texts, table = json_texts(data), _table(data)
-    count = len(rows)
-    return Exported(
-        data.name, rows, columns, texts[:count] if texts else None, None if table is None else table.slice(0, count)
-    )
+def _as_read(
+    data: Path,
+    split: str | None,
+    rows: list[Row],
+    places: list[int],
+    columns: dict[str, pa.Array | pa.ChunkedArray],
+) -> Exported:
+    """Args: places: of the rows among those that could be read."""
+    texts, table = json_texts(data, split), _table(data, split)
+    written = [texts[i] for i in places] if texts else None
+    return Exported(data.name, rows, columns, written, None if table is None else table.take(places))
 
 
-def _table(data: Path) -> pa.Table | None:
+def _table(data: Path, split: str | None) -> pa.Table | None:
     """The data as it is typed; None where it is not, or where its shards differ."""
     import pyarrow as pa
 
-    tables = [table for file in place_of(data, None).files if (table := table_of(file)) is not None]
+    tables = [table for file in place_of(data, split).files if (table := table_of(file)) is not None]
     same = tables and all(table.schema.equals(tables[0].schema) for table in tables)
     return pa.concat_tables(tables) if same else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 VERSION = 1
 
@@ -281,7 +282,51 @@ class Amplify(_Change):
 Signal = Suppress | Keep | Amplify
 
 
-class HubRef(Closed):
+def _skip(value: Any) -> Any:
+    # counts stay integers, shares become floats
+    return value if isinstance(value, int) else _share(value)
+
+
+#: How many rows may be left out: a count, or a share such as `1%`.
+Skip = Annotated[
+    int | float,
+    BeforeValidator(_skip, json_schema_input_type=int | float | Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*%$")]),
+    Field(ge=0),
+]
+#: What a column of the data can be said to be.
+Column = Literal[
+    "prompt", "system", "chosen", "rejected", "completion", "messages", "label", "margin", "tools", "chat_template_kwargs"
+]  # fmt: skip
+
+
+class _DataRef(Closed):
+    """How the rows of a data set are to be read, where that is not plain."""
+
+    columns: dict[Column, str] = Field(
+        default_factory=dict, description="columns under other names, as `{prompt: question}`"
+    )
+    skip: Skip = Field(
+        default=0, description="rows that may be left out because they can't be used: a count or a share"
+    )
+
+    @field_validator("skip")
+    @classmethod
+    def _at_most_all(cls, value: float) -> float:
+        if isinstance(value, float) and value > 1:
+            raise ValueError("a share is at most 100%; a count is a whole number")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _plainly(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        # what is not said is not written: digests of specs and plans that say nothing stay as they are
+        return {k: v for k, v in handler(self).items() if k not in _UNSAID or v}
+
+
+#: keys of a data reference that are written only where they say something
+_UNSAID = frozenset(("columns", "skip", "split"))
+
+
+class HubRef(_DataRef):
     """Something on the Hugging Face Hub, pinned by commit."""
 
     hub: str
@@ -291,10 +336,11 @@ class HubRef(Closed):
     rows: int | None = Field(default=None, ge=1)
 
 
-class FileRef(Closed):
-    """A data file, local or `builtin:NAME`, and, optionally, how many of its first rows to use."""
+class FileRef(_DataRef):
+    """A data file or folder, local or `builtin:NAME`, and, optionally, how many of its first rows to use, and as what."""
 
     file: str
+    split: str | None = Field(default=None, description="of a file or folder with several; by default `train`")
     rows: int | None = Field(default=None, ge=1)
 
 

@@ -30,7 +30,7 @@ from tiltc_runtime.activations import Reader
 from tiltc_runtime.adapters import fit_adapters
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard
-from tiltc_runtime.inputs import Inputs
+from tiltc_runtime.inputs import Inputs, at_place
 from tiltc_runtime.likelihood import score_likelihoods
 from tiltc_runtime.loading import default_device
 from tiltc_runtime.locking import Locked, lock
@@ -76,10 +76,12 @@ def harvest(
         return None, found
     try:
         inputs = Inputs.read(spec_file, device or default_device(), dtype)
+        _say(err, f"harvest: {inputs.data.line}")
+        found.extend(at_place(inputs.data.found, spec_file.at(("data",))))
         found.extend(inputs.differing(spec_file))
-        folder = store / inputs.key
+        folder = inputs.place(store)
         mark(store, STORE)
-        with lock(store / f"{inputs.key}.lock"):
+        with lock(store / f"{folder.name}.lock"):
             did = _complete(inputs, spec_file, folder, err)
             found.extend(_untrained(inputs, spec_file, _differences(inputs, folder)))
             did = _second_pass(inputs, spec_file, folder, cache, every, err) or did
@@ -252,7 +254,7 @@ def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
         )
     parts = [
         f"{kinds[kind]} {kind}"
-        for kind in ("ok", "single", "identical", "empty", "header", "too_long", "cut at max_length")
+        for kind in ("ok", "single", "unwanted", "identical", "empty", "header", "too_long", "cut at max_length")
         if kinds[kind]
     ]
     _say(err, f"harvest: {', '.join(parts)}")

@@ -13,8 +13,9 @@ from tiltc.canonical import canonical_json, sha256_text
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.evidence import Example, Manifest, evidence_request, examples_digest, read_examples
 from tiltc.evidence.examples import examples_file
+from tiltc.evidence.find import manifests
 from tiltc.parse import SpecFile
-from tiltc.plan import ModelPin
+from tiltc.plan import DataPin, ModelPin
 from tiltc.spec import Spec
 from tiltc_runtime.loading import (
     LoadedModel,
@@ -77,8 +78,23 @@ class Inputs:
     @cached_property
     def key(self) -> str:
         """Two harvests with the same key would write the same bytes (on the same machine)."""
-        names = {k: v for k, v in self.request.items() if k != "data" or self.data.pin.file_sha256 is None}
-        parts = [self.model, self.sae.pin, self.data.pin.model_copy(update={"name": ""})]
+        return self._key(self.data.pin)
+
+    def place(self, store: Path) -> Path:
+        """The evidence folder of these inputs: one of the same rows, if the data file was only written anew."""
+        place = store / self.key
+        if self.data.pin.file_sha256 is None or place.exists():
+            return place
+        there = (
+            path
+            for path, m in manifests(store)
+            if m.data.digest == self.data.pin.digest and self._key(m.data) == path.name
+        )
+        return next(there, place)
+
+    def _key(self, data: DataPin) -> str:
+        names = {k: v for k, v in self.request.items() if k != "data" or data.file_sha256 is None}
+        parts = [self.model, self.sae.pin, data.model_copy(update={"name": ""})]
         pins = [part.model_dump(mode="json") for part in parts]
         rest = [self.template, self.vocabulary, self.spec.train.max_length, self.dtype, SHARD]
         return sha256_text(canonical_json([Manifest.model_fields["format"].default, names, pins, rest]))[:20]
@@ -176,7 +192,12 @@ def placed(span: Span | None) -> Generator[None, None, None]:
     try:
         yield
     except Refused as refused:
-        placed = Diagnostics()
-        for d in refused.diagnostics:
-            placed.add(d.code, d.primary.span or span, d.primary.text, labels=d.labels, notes=d.notes, helps=d.helps)
-        raise Refused(placed) from None
+        raise Refused(at_place(refused.diagnostics, span)) from None
+
+
+def at_place(found: Diagnostics, span: Span | None) -> Diagnostics:
+    """Findings with a place for those that have none of their own."""
+    placed = Diagnostics()
+    for d in found:
+        placed.add(d.code, d.primary.span or span, d.primary.text, labels=d.labels, notes=d.notes, helps=d.helps)
+    return placed

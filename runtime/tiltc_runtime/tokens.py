@@ -69,7 +69,7 @@ def encode_pair(tokenizer: Any, pair: Pair, max_length: int) -> Encoded:
         prompt, sequences = _conversation(tokenizer, pair.prompt, sides, pair.template, f"row {pair.row_id}")
     else:
         prompt, sequences = _plain(tokenizer, str(pair.prompt), (str(pair.chosen), str(pair.rejected)))
-    made = _truncated(prompt, sequences, max_length, sequences[:1] if pair.single else sequences)
+    made = _truncated(prompt, sequences, max_length, [sequences[at] for at in pair.sides])
     rest = said(tokenizer, prompt[len(made.prompt) :]).whole
     return replace(made, rest=rest, said=tuple(said(tokenizer, ids) for ids in (made.prompt, *made.responses)))
 

@@ -14,11 +14,11 @@ from tiltc_runtime.wording import Wording, wording
 if TYPE_CHECKING:
     from tiltc_runtime.tokens import Encoded
 
-Status = Literal["ok", "empty", "identical", "header", "too_long", "single"]
+Status = Literal["ok", "empty", "identical", "header", "too_long", "single", "unwanted"]
 Side = Literal["prompt", "chosen", "rejected"]
 SIDES: tuple[Side, Side] = ("chosen", "rejected")
 #: rows of this status are read through the model
-READ = ("ok", "single")
+READ = ("ok", "single", "unwanted")
 #: what a row is that shows a kind, the first that it shows
 VERDICTS: tuple[tuple[Kind, Status], ...] = (("no_tokens", "empty"), ("same_tokens", "identical"), ("header", "header"))
 #: characters that an example shows, and those of them before the first difference
@@ -48,11 +48,11 @@ def read_row(pair: Pair, encoded: Encoded) -> RowReading:
         return RowReading(pair.status)
     if encoded.too_long:
         return RowReading("too_long")
-    sides = ((pair.chosen,), (pair.chosen, pair.rejected))[not pair.single]
     prompt, *said = encoded.said
-    each = [wording(text, s, cut=cut) for text, s, cut in zip(sides, said, encoded.cut, strict=False)]
+    there = {at: (pair.chosen, pair.rejected)[at] for at in pair.sides}
+    each = [wording(there[at], said[at], cut=encoded.cut[at]) if at in there else Wording() for at in (0, 1)]
     # what the prompt ends in may be the beginning of the response's first token
-    spoken = prompt._replace(whole=prompt.whole + said[0].whole)
+    spoken = prompt._replace(whole=prompt.whole + said[pair.sides[0]].whole)
     asked = wording(pair.prompt, spoken, ordered=False) if pair.prompt else Wording()
     kinds = _kinds(pair, encoded, each)
     if asked.kind:
@@ -67,7 +67,8 @@ def _status(pair: Pair, kinds: dict[Kind, Side]) -> Status:
 
 def _kinds(pair: Pair, encoded: Encoded, each: Sequence[Wording]) -> dict[Kind, Side]:
     kinds: dict[Kind, Side] = {}
-    for side, read, ids in zip(SIDES, each, encoded.responses, strict=False):
+    for at in pair.sides:
+        side, read, ids = SIDES[at], each[at], encoded.responses[at]
         if read.kind:
             kinds.setdefault(read.kind, side)
         if not ids:

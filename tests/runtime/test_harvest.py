@@ -20,7 +20,7 @@ from tests.runtime.tiny import tiny_data_file, tiny_pairs, tiny_sae_folder
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.cli import main
 from tiltc.diagnostics import Diagnostics
-from tiltc.evidence import Manifest, contrast_digest, find_evidence, open_evidence
+from tiltc.evidence import Manifest, answers, contrast_digest, find_evidence, open_evidence
 from tiltc.parse import SpecFile, parse
 from tiltc_runtime import disk, inputs
 from tiltc_runtime.harvest import harvest
@@ -391,10 +391,25 @@ def test_activations_out_of_range(world: Path, tmp_path: Path, monkeypatch: pyte
     assert [p.name for p in tmp_path.glob("store/*/shards/*")] == ["00000"]
 
 
-@pytest.mark.parametrize("change", [lambda p: p.write_text(p.read_text() + "\n"), lambda p: p.unlink()])
-def test_changed_data_is_stale(world: Path, tmp_path: Path, change: Callable[[Path], Any]) -> None:
-    """After its data file changed, evidence is not found any more; harvesting again makes other evidence."""
+def test_data_that_was_written_anew_is_the_same_data(world: Path, tmp_path: Path) -> None:
+    """Other bytes, the same rows: evidence is found, and harvesting again has nothing to do."""
     data = tiny_data_file(tmp_path / "d.jsonl", 8)
+    override = f"data={data}"
+    first = done(world, tmp_path / "store", override)
+    data.write_bytes(b"\xef\xbb\xbf" + data.read_bytes().replace(b'": ', b'" :  ').replace(b"\n", b"\r\n"))
+    assert find_evidence(tmp_path / "store", spec(world, override).spec, world) == (first, Diagnostics())
+    assert done(world, tmp_path / "store", override) == first
+    assert [path.name for path in (tmp_path / "store").iterdir() if path.is_dir()] == [first.name]
+    manifest = Manifest.model_validate_json((first / "manifest.json").read_bytes())
+    assert not list(answers(manifest, spec(world, override).spec, world))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda p: p.write_text("".join(p.read_text().splitlines(True)[1:])), lambda p: p.unlink()]
+)
+def test_changed_data_is_stale(world: Path, tmp_path: Path, change: Callable[[Path], Any]) -> None:
+    """After the rows of its data file changed, evidence is not found any more; harvesting again makes other evidence."""
+    data = tiny_data_file(tmp_path / "d.jsonl", 9)
     override = f"data={data}"
     done(world, tmp_path / "store", override)
     change(data)

@@ -62,6 +62,16 @@ class Scan:
     def of(cls, rows: list[Row]) -> Scan:
         return cls(rows, list(range(1, len(rows) + 1)))
 
+    def first(self, count: int | None) -> Scan:
+        """The first so many rows, those that can't be read among them."""
+        numbers = sorted([*self.numbers, *(fault.number for fault in self.faults)])
+        if count is None or count >= len(numbers):
+            return self
+        kept = [i for i, number in enumerate(self.numbers) if number <= numbers[count - 1]]
+        faults = [fault for fault in self.faults if fault.number <= numbers[count - 1]]
+        rows, of = [self.rows[i] for i in kept], [self.numbers[i] for i in kept]
+        return Scan(rows, of, faults, self.split, self.splits)
+
 
 def scan_file(path: Path, split: str | None = None, texts: Sequence[str] = ()) -> Scan:
     """The rows of one file.

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tiltc.datafile import data_sha256
+from tiltc.datafile import data_sha256, read_pairs
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import FORMAT, Manifest
 from tiltc.evidence.open import written_format
 from tiltc.evidence.settings import json_digest, settings_digests
 from tiltc.evidence.weights import weights_digest
+from tiltc.pairs import ids_digest
 from tiltc.paths import find_path
 from tiltc.plan import ModelPin, SaePin
 from tiltc.spec import FileRef, HubRef, SaeRef, Spec
@@ -33,7 +34,18 @@ def evidence_request(spec: Spec) -> Request:
         "data": _named(spec.data),
         "rows": rows,
         "max_length": spec.train.max_length,
+        **_as_what(spec.data),
     }
+
+
+def _as_what(ref: str | FileRef | HubRef) -> Request:
+    """How the rows are to be read, where a spec says so."""
+    if isinstance(ref, str):
+        return {}
+    said: Request = {"split": ref.split} if isinstance(ref, FileRef) and ref.split else {}
+    if ref.columns:
+        said["columns"] = ", ".join(f"{role}: {column}" for role, column in sorted(ref.columns.items()))
+    return said | ({"skip": f"{ref.skip:g}"} if ref.skip else {})
 
 
 def local_path(ref: object, folder: Path | None = None) -> Path | None:
@@ -60,11 +72,11 @@ def find_evidence(store: Path, spec: Spec, folder: Path | None = None) -> tuple[
     found = Diagnostics()
     request = evidence_request(spec)
     data = local_path(spec.data, folder)
-    asked = [(path, m) for path, m in _manifests(store) if _same(m.request, request, without=("data",))]
+    asked = [(path, m) for path, m in manifests(store) if _same(m.request, request, without=("data",))]
     if data is None:
         fitting = [(path, m) for path, m in asked if m.request.get("data") == request["data"]]
     else:
-        fitting = _of_file(data, asked, request, found)
+        fitting = _of_file(data, spec.data, asked, request, found)
     fitting = _with_settings(_of_weights(fitting, spec, folder)) if len(fitting) > 1 else fitting
     if found.failed:
         return None, found
@@ -89,6 +101,8 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
     # evidence holds the texts, so the file itself may be elsewhere
     if data is not None and data.exists():
         now = data_sha256(data)
+        if now != manifest.data.file_sha256 and rows_digest(data, spec.data) == manifest.data.digest:
+            now = manifest.data.file_sha256 or now
         name, then = str(has.get("data")).removeprefix("local:"), manifest.data.file_sha256 or "unknown"
         asked["data"] = f"{data.name} with sha256 {now[:16]}"
         # the same contents under another name are the same data
@@ -104,6 +118,12 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
     return found
 
 
+def rows_digest(file: Path, ref: str | FileRef | HubRef) -> str | None:
+    """`DataPin.digest` of a data file as it is now; None where it can't be read as pairs."""
+    taken, _ = read_pairs(file, ref)
+    return None if taken is None else ids_digest(pair.row_id for pair in taken.pairs)
+
+
 def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
     match ref:
         case HubRef():
@@ -117,7 +137,8 @@ def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
             return ref if ref.startswith("builtin:") else f"local:{Path(ref).name}"
 
 
-def _manifests(store: Path) -> list[tuple[Path, Manifest]]:
+def manifests(store: Path) -> list[tuple[Path, Manifest]]:
+    """Finished evidence folders of a store with their manifests."""
     read: list[tuple[Path, Manifest]] = []
     for file in sorted(store.glob("*/manifest.json")):
         try:
@@ -132,14 +153,22 @@ def _same(one: Mapping[str, object], other: Mapping[str, object], without: tuple
 
 
 def _of_file(
-    file: Path, asked: list[tuple[Path, Manifest]], request: Request, found: Diagnostics
+    file: Path,
+    ref: str | FileRef | HubRef,
+    asked: list[tuple[Path, Manifest]],
+    request: Request,
+    found: Diagnostics,
 ) -> list[tuple[Path, Manifest]]:
+    """Those of a file with these bytes; failing that, with these rows: a file that was written anew is the same data."""
     try:
         now = data_sha256(file)
     except OSError as error:
         found.add("T514", None, f"can't read {file}: {error.strerror}")
         return []
     fitting = [(path, m) for path, m in asked if m.data.file_sha256 == now]
+    if not fitting and asked:
+        rows = rows_digest(file, ref)
+        fitting = [(path, m) for path, m in asked if m.data.digest == rows]
     older = [(path, m) for path, m in asked if m.request.get("data") == request["data"]]
     if not fitting and older:
         then = older[-1][1].data.file_sha256 or "unknown"

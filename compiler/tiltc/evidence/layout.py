@@ -64,7 +64,7 @@ ROW_SCHEMA: tuple[tuple[str, str, str], ...] = (
     (
         "status",
         "string",
-        "ok | empty | identical | header | too_long | single (no rejected response); other than ok: gap 0",
+        "ok | empty | identical | header | too_long | single (no rejected response) | unwanted (no chosen one)",
     ),
     ("prompt", "string", "text of the conversation before the response; where tokens say another, what they say"),
     ("chosen", "string", "text of the chosen response, where tokens say another, what they say; as far as it was read"),

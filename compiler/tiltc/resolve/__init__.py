@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -61,6 +62,8 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
     """Resolve all signals, gates and the library concepts that the evidence carries."""
     found = Diagnostics()
     world = read_world(evidence, derived)
+    if _single_responses(spec_file, evidence, found):
+        return None, found
     if len(np.unique(world.pairs.cluster[world.pairs.usable])) < 2:
         found.add(
             "T210",
@@ -106,6 +109,21 @@ def resolve(spec_file: SpecFile, evidence: Evidence, derived: Derived) -> tuple[
         masking=masking,
     )
     return (None if found.failed else resolved), found
+
+
+def _single_responses(spec_file: SpecFile, evidence: Evidence, found: Diagnostics) -> bool:
+    """T210 for data without pairs, which KTO alone can learn from, and that only where some responses are unwanted."""
+    counts = Counter(evidence.table.column("status").to_pylist())
+    single, unwanted = counts["single"], counts["unwanted"]
+    if counts["ok"] or not single + unwanted or (unwanted and spec_file.spec.train.method == "kto"):
+        return False
+    text = f"{single + unwanted} of {counts.total()} rows are single responses, {unwanted} of them labelled unwanted"
+    notes = ["a signal is a gap: of the two responses of a pair, or of wanted and unwanted ones under `method: kto`"]
+    helps = (
+        ["train: {method: kto}"] if unwanted else ["`tiltc audit` compares single responses with those of a reference"]
+    )
+    found.add("T210", spec_file.at(("data",)), text, notes=notes, helps=helps)
+    return True
 
 
 def _measure(

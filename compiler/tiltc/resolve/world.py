@@ -47,7 +47,7 @@ def read_world(evidence: Evidence, derived: Derived) -> World:
     column = {name: table.column(name).to_pylist() for name in ("row_id", "group", "prompt", "chosen", "rejected")}
     tokens = {s: np.asarray(table.column(f"{s}_tokens"), dtype=np.float64) for s in ("chosen", "rejected")}
     cut = np.asarray(table.column("chosen_cut")) | np.asarray(table.column("rejected_cut"))
-    usable = np.asarray(evidence.ok, dtype=bool)
+    usable = _compared(np.asarray(evidence.ok, dtype=bool), table.column("status").to_pylist())
     groups = np.array(column["group"])
     length_gap = np.where(usable, np.log((tokens["chosen"] + 1) / (tokens["rejected"] + 1)), 0.0)
     pairs = Pairs(
@@ -62,6 +62,16 @@ def read_world(evidence: Evidence, derived: Derived) -> World:
     residuals = np.concatenate([evidence.residuals("chosen"), evidence.residuals("rejected")]).astype(np.float64)
     texts = {k: tuple(column[k]) for k in ("chosen", "rejected", "prompt")}
     return World(evidence, derived, pairs, stacked, texts["chosen"], texts["rejected"], texts["prompt"], residuals)
+
+
+def _compared(ok: npt.NDArray[np.bool_], statuses: list[str]) -> npt.NDArray[np.bool_]:
+    """(n,) rows that have a gap: pairs, and the responses of data that calls some of its responses unwanted.
+
+    Of these the side that is not there scores nothing, so that their mean gap is what KTO's first step would teach.
+    """
+    if "unwanted" not in statuses:
+        return ok
+    return ok | np.array([status in ("single", "unwanted") for status in statuses])
 
 
 class _Found(BaseModel):

@@ -26,19 +26,21 @@ if TYPE_CHECKING:
     from tiltc_runtime.train import Job
 
 
-def kto_rows(rows: Dataset, seed: int, single: Collection[str] = ()) -> Dataset:
+def kto_rows(rows: Dataset, seed: int, single: Collection[str] = (), unwanted: Collection[str] = ()) -> Dataset:
     """Responses one by one, in random order.
 
     Args:
         single: ids of rows that have no rejected response.
+        unwanted: ids of rows that have no chosen response.
     """
+    lacking = {"chosen_ids": unwanted, "rejected_ids": single}
     pairs: list[Any] = list(rows)
     examples: list[dict[str, Any]] = [
         {"prompt_ids": row["prompt_ids"], "completion_ids": row[side], "label": side == "chosen_ids"}
         | ({WEIGHT: row[WEIGHT]} if WEIGHT in row else {})
         for row in pairs
         for side in ("chosen_ids", "rejected_ids")
-        if side == "chosen_ids" or row["row_id"] not in single
+        if row["row_id"] not in lacking[side]
     ]
     order = np.random.default_rng([seed]).permutation(len(examples))
     return Dataset.from_list([examples[i] for i in order])
@@ -119,12 +121,12 @@ class TiltedKTOTrainer(Recipe, KTOTrainer):
 def make(job: Job, arguments: dict[str, Any]) -> TiltedKTOTrainer:
     """The trainer of a job, with reference log-probabilities in place."""
     plan, tokenizer = job.admitted.plan, job.admitted.tokenizer
-    single = {pair.row_id for pair in job.admitted.pairs if pair.single}
+    alone = {s: {pair.row_id for pair in job.admitted.pairs if pair.status == s} for s in ("single", "unwanted")}
     model = start_policy(job)
     return TiltedKTOTrainer(
         model=model,
         args=KTOConfig(**arguments),
-        train_dataset=kto_rows(job.rows.dataset, plan.train.seed, single),
+        train_dataset=kto_rows(job.rows.dataset, plan.train.seed, alone["single"], alone["unwanted"]),
         processing_class=tokenizer,
         data_collator=KtoCollator(tokenizer.pad_token_id, plan.train.max_length),
         peft_config=adapter_of(job, model),

@@ -22,24 +22,39 @@ from tiltc_runtime.settings import weights_dtype
 from tiltc_runtime.trainer import OFFSET, WEIGHT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from datasets import Dataset
 
+    from tiltc_runtime.pairs import Pair
     from tiltc_runtime.train import Job
 
 MARGIN, HEAD = "margin", "score"
 
 
-def reward_rows(rows: Dataset) -> Dataset:
-    """Whole sequences of both sides, and the plan's columns in TRL's sign."""
+def reward_rows(rows: Dataset, own: Mapping[str, float] | None = None) -> Dataset:
+    """Whole sequences of both sides, and the plan's columns in TRL's sign.
+
+    Args:
+        own: margins that the data itself asks for, by row id: the chosen response is to win by that much.
+    """
     columns: dict[str, Any] = {
         side: [p + r for p, r in zip(rows["prompt_ids"], rows[side], strict=True)]
         for side in ("chosen_ids", "rejected_ids")
     }
     if WEIGHT in rows.column_names:
         columns[WEIGHT] = rows[WEIGHT]
+    margins = [(own or {}).get(row, 0.0) for row in rows["row_id"]]
     if OFFSET in rows.column_names:
-        columns[MARGIN] = [-offset for offset in rows[OFFSET]]
+        margins = [margin - offset for margin, offset in zip(margins, rows[OFFSET], strict=True)]
+    if OFFSET in rows.column_names or any(margins):
+        columns[MARGIN] = margins
     return rows.from_dict(columns)
+
+
+def own_margins(pairs: Sequence[Pair]) -> dict[str, float]:
+    """The data's `margin` by row id, of the rows that have one."""
+    return {pair.row_id: pair.margin for pair in pairs if pair.margin is not None}
 
 
 @dataclass
@@ -80,7 +95,7 @@ def make(job: Job, arguments: dict[str, Any]) -> TiltedRewardTrainer:
     return TiltedRewardTrainer(
         model=model,
         args=RewardConfig(**arguments),
-        train_dataset=reward_rows(job.rows.dataset),
+        train_dataset=reward_rows(job.rows.dataset, own_margins(job.admitted.pairs)),
         processing_class=tokenizer,
         data_collator=RewardCollator(tokenizer.pad_token_id),
         peft_config=lora,

@@ -1,0 +1,114 @@
+"""Where the prompt ends in a text that holds the whole conversation."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+#: how the assistant's turn begins, by who writes it so. What belongs to the marker belongs to the prompt: the line break that
+#: a template writes, and not the space that a tokenizer makes part of the first word
+MARKERS: dict[str, str] = {
+    "<|im_start|>assistant": r"<\|im_start\|>assistant\n",
+    "<|start_header_id|>assistant<|end_header_id|>": r"<\|start_header_id\|>assistant<\|end_header_id\|>\n{0,2}",
+    "<|start|>assistant": r"<\|start\|>assistant(?:<\|channel\|>final)?<\|message\|>",
+    "<|start_of_role|>assistant<|end_of_role|>": r"<\|start_of_role\|>assistant<\|end_of_role\|>",
+    "<start_of_turn>model": r"<start_of_turn>model\n",
+    "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>": r"<\|START_OF_TURN_TOKEN\|><\|CHATBOT_TOKEN\|>",
+    "<|assistant|>": r"<\|assistant\|>\n?",
+    "<｜Assistant｜>": r"<｜Assistant｜>",
+    "<|Assistant|>": r"<\|Assistant\|>",
+    "[/INST]": r"\[/INST\]",
+    "### Response:": r"(?:^|\n)###? Response:\n{0,2}",
+    "### Assistant:": r"(?:^|\n)###? ?Assistant:\n{0,2}",
+    "### Answer:": r"(?:^|\n)###? Answer:\n{0,2}",
+    "Assistant:": r"(?:^|\n)[ \t]{0,8}(?:Assistant|ASSISTANT|AI|Bot|GPT4 Correct Assistant):",
+    " ASSISTANT:": r"\bASSISTANT:",
+    "<|end_of_turn|>GPT4 Correct Assistant:": r"<\|end_of_turn\|>GPT4 Correct Assistant:",
+    "Answer:": r"\n(?:Answer|A|Response):",
+    "TL;DR:": r"(?:^|\n)TL;DR:",
+}  # fmt: skip
+#: markers that texts have for other reasons too: they count where most prompts have them
+_WEAK = frozenset(("### Answer:", "Answer:", "TL;DR:"))
+_MARKERS = {name: re.compile(pattern) for name, pattern in MARKERS.items()}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A conversation in three parts, and the marker that the prompt ends with; None where it was the shared beginning."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    marker: str | None
+
+
+def shared(chosen: str, rejected: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(chosen), len(rejected))
+    if chosen[:high] == rejected[:high]:
+        return high
+    # the first difference by halves: texts share long beginnings
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if chosen[low:middle] == rejected[low:middle] else (low, middle)
+    return low
+
+
+def cut_all(texts: Sequence[tuple[str, str]]) -> list[Cut]:
+    """Prompt and responses of (chosen, rejected) that begin with their prompt.
+
+    The prompt ends with the last marker of the assistant's turn in what the two texts share; the marker that ends most
+    prompts of the data set goes first. Without a marker the shared beginning is the prompt, but never half a word: the
+    space before a response belongs to the response.
+    """
+    ends = [shared(chosen, rejected) for chosen, rejected in texts]
+    counts = Counter(name for (chosen, _), end in zip(texts, ends, strict=True) for name in _found(chosen[:end]))
+    usual = (name for name, count in counts.items() if name not in _WEAK or 2 * count > len(texts))
+    order = sorted(usual, key=lambda name: -counts[name])
+    return [_cut(chosen, rejected, end, order) for (chosen, rejected), end in zip(texts, ends, strict=True)]
+
+
+def has_marker(chosen: str, rejected: str) -> bool:
+    """Whether two texts share a turn of the assistant's that begins."""
+    beginning = chosen[: shared(chosen, rejected)]
+    return any(pattern.search(beginning) for pattern in _MARKERS.values())
+
+
+def _found(text: str) -> Iterable[str]:
+    return (name for name, pattern in _MARKERS.items() if pattern.search(text))
+
+
+def _cut(chosen: str, rejected: str, end: int, order: Sequence[str]) -> Cut:
+    for name in order:
+        last = max((match.end() for match in _MARKERS[name].finditer(chosen, 0, end)), default=None)
+        if last is not None:
+            return Cut(chosen[:last], chosen[last:], rejected[last:], name)
+    at = _between_words(chosen, rejected, end)
+    return Cut(chosen[:at], chosen[at:], rejected[at:], None)
+
+
+def _between_words(chosen: str, rejected: str, end: int) -> int:
+    """The last place up to `end` that is inside no word of either text."""
+    if end == min(len(chosen), len(rejected)):
+        # something must be left to be a response
+        end = max(end - 1, 0)
+    while end and any(_inside_word(text, end) for text in (chosen, rejected)):
+        end -= 1
+    return end - 1 if end and chosen[end - 1] == " " else end
+
+
+def _inside_word(text: str, at: int) -> bool:
+    """Letters, digits and combining signs on both sides; words of scripts without spaces end anywhere."""
+    if at >= len(text):
+        return False
+    return all(_letter(sign) for sign in text[at - 1 : at + 1]) or _combining(text[at])
+
+
+def _letter(sign: str) -> bool:
+    return (sign.isalnum() and not "\u2e80" <= sign <= "\u9fff") or sign in "_'’"
+
+
+def _combining(sign: str) -> bool:
+    return sign in "\u200d\ufe0f" or "\u0300" <= sign <= "\u036f" or "\U0001f3fb" <= sign <= "\U0001f3ff"

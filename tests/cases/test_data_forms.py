@@ -1,0 +1,345 @@
+"""Rows in the forms that trainers and hub sets have are read for what they are, and what is guessed is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cases.shout import shouting_rows, shouting_texts
+from tests.worlds import SPEC, make_world
+from tiltc.data.kinds import Scan
+from tiltc.pairs import Pair, Taken, Wish, take
+
+Row = dict[str, Any]
+USER, YES, NO = (
+    {"role": "user", "content": "Is it?"},
+    {"role": "assistant", "content": "Yes, it is."},
+    {"role": "assistant", "content": "No."},
+)
+SYSTEM = {"role": "system", "content": "Be brief."}
+SHAREGPT = [{"from": "human", "value": "Is it?"}]
+
+#: the same pair as other tools write it down
+FORMS: dict[str, Row] = {
+    "trl": {"prompt": [USER], "chosen": [YES], "rejected": [NO]},
+    "trl, prompt implied": {"chosen": [USER, YES], "rejected": [USER, NO]},
+    "ultrafeedback": {"prompt": "Is it?", "chosen": [USER, YES], "rejected": [USER, NO], "messages": [USER, YES]},
+    "llama-factory, alpaca": {"instruction": "Is it?", "input": "", "chosen": "Yes, it is.", "rejected": "No."},
+    "llama-factory, sharegpt": {
+        "conversations": SHAREGPT,
+        "chosen": {"from": "gpt", "value": "Yes, it is."},
+        "rejected": {"from": "gpt", "value": "No."},
+    },
+    "axolotl, chat_template": {"messages": [USER], "chosen": YES, "rejected": NO},
+    "ms-swift": {"messages": [USER, YES], "rejected_response": "No."},
+    "ms-swift, query": {"query": "Is it?", "response": "Yes, it is.", "rejected_response": "No."},
+    "ms-swift, messages": {"messages": [USER, YES], "rejected_messages": [USER, NO]},
+    "orca": {"system": "", "question": "Is it?", "chosen": "Yes, it is.", "rejected": "No."},
+    "argilla": {"input": "Is it?", "chosen_response": "Yes, it is.", "rejected_response": "No.", "system": None},
+    "stack exchange": {"question": "Is it?", "response_j": "Yes, it is.", "response_k": "No."},
+    "roles of sharegpt": {
+        "prompt": [{"role": "human", "content": "Is it?"}],
+        "chosen": [{"role": "gpt", "content": "Yes, it is."}],
+        "rejected": [{"role": "GPT", "content": "No."}],
+    },
+    "columns of messages": {
+        "prompt": {"role": ["user"], "content": ["Is it?"]},
+        "chosen": {"role": ["assistant"], "content": ["Yes, it is."]},
+        "rejected": {"role": ["assistant"], "content": ["No."]},
+    },
+    "parts of text": {
+        "prompt": [{"role": "user", "content": [{"type": "text", "text": "Is "}, {"type": "text", "text": "it?"}]}],
+        "chosen": [{"role": "assistant", "content": [{"type": "text", "text": "Yes, it is."}]}],
+        "rejected": [NO],
+    },
+    "messages as text": {
+        "prompt": '[{"role": "user", "content": "Is it?"}]',
+        "chosen": '[{"role": "assistant", "content": "Yes, it is."}]',
+        "rejected": '[{"role": "assistant", "content": "No."}]',
+    },
+    "prompt again in the responses": {"prompt": [USER], "chosen": [USER, YES], "rejected": [USER, NO]},
+}
+
+
+def taken(rows: list[Row], wish: Wish | None = None) -> Taken:
+    got, found = take(Scan.of(rows), "a.jsonl", wish)
+    assert got is not None, list(found)
+    return got
+
+
+def said(rows: list[Row], wish: Wish | None = None) -> list[str]:
+    return [d.code for d in take(Scan.of(rows), "a.jsonl", wish)[1]]
+
+
+def one(row: Row, **columns: str) -> Pair:
+    return taken([row], Wish(columns=columns)).pairs[0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_pair_in_every_form(form: str) -> None:
+    """The form that a pair is written in decides neither what is read nor its id, and nothing is said of it."""
+    pair = one(FORMS[form])
+    assert (pair.prompt, pair.chosen, pair.rejected) == ((USER,), (YES,), (NO,))
+    assert pair.row_id == one(FORMS["trl"]).row_id
+    assert said([FORMS[form]]) == []
+
+
+def test_system_prompts_and_histories() -> None:
+    """What comes before the question is part of the prompt, where the form has it."""
+    turns = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, USER]
+    row = {
+        "system": "Be brief.",
+        "history": [["Hi", "Ho"]],
+        "instruction": "Is it?",
+        "chosen": "Yes.",
+        "rejected": "No.",
+    }
+    assert list(one(row).prompt) == turns
+    swift = {
+        "system": "Be brief.",
+        "history": [["Hi", "Ho"]],
+        "query": "Is it?",
+        "response": "Yes.",
+        "rejected_response": "No.",
+    }
+    assert list(one(swift).prompt) == turns
+    assert one({"instruction": "Add.", "input": "1 2", "chosen": "3", "rejected": "4"}).prompt == (
+        {"role": "user", "content": "Add.\n1 2"},
+    )  # fmt: skip
+
+
+SINGLES: dict[str, Row] = {
+    "messages": {"messages": [USER, YES]},
+    "sharegpt": {"conversations": [*SHAREGPT, {"from": "gpt", "value": "Yes, it is."}]},
+    "alpaca": {"instruction": "Is it?", "input": "", "output": "Yes, it is."},
+    "query": {"query": "Is it?", "response": "Yes, it is."},
+    "kto": {"prompt": [USER], "completion": [YES], "label": True},
+    "llama-factory kto": {"instruction": "Is it?", "input": "", "output": "Yes, it is.", "kto_tag": True},
+    "ms-swift kto": {"messages": [USER, YES], "label": 1},
+}
+
+
+@pytest.mark.parametrize("form", SINGLES)
+def test_single_responses_in_every_form(form: str) -> None:
+    """So are single responses."""
+    pair = one(SINGLES[form])
+    assert (pair.prompt, pair.chosen, pair.status) == ((USER,), (YES,), "single")
+
+
+def test_labels_say_which_responses_are_wanted() -> None:
+    """KTO's label, as a value or as text: an unwanted response is on the rejected side; other labels are not read."""
+    rows = [
+        {"prompt": f"{i}?", "completion": "Yes.", "label": label} for i, label in enumerate((True, False, "false", 1))
+    ]
+    got = taken(rows)
+    assert [pair.status for pair in got.pairs] == ["single", "unwanted", "unwanted", "single"]
+    assert "2 wanted, 2 unwanted" in got.line
+    assert got.pairs[1].rejected == "Yes."
+    other = taken(
+        [{"prompt": "a?", "completion": "b", "label": "sports"}, {"prompt": "c?", "completion": "d", "label": "art"}]
+    )
+    assert [pair.status for pair in other.pairs] == ["single", "single"]
+    assert "not read: `label`" in other.line
+
+
+def test_margins_are_read() -> None:
+    """A margin that is missing in some rows is said; ids do not depend on it."""
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert one({**row, "margin": 2}).margin == 2.0
+    assert one({**row, "margin": 2}).row_id == one(row).row_id
+    assert said([{**row, "margin": 2}, {**row, "margin": float("nan")}]) == ["T554"]
+
+
+def test_a_prompt_is_cut_at_the_last_turn() -> None:
+    """Whatever writes the turns, the prompt ends where the last one of the assistant begins, and says so."""
+    for marker, text in {
+        "Assistant:": "\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: Is it?\n\nAssistant:",
+        "<|im_start|>assistant": "<|im_start|>user\nIs it?<|im_end|>\n<|im_start|>assistant\n",
+        "[/INST]": "[INST] Is it? [/INST]",
+        "### Response:": "### Instruction:\nIs it?\n\n### Response:\n",
+        "<|start_header_id|>assistant<|end_header_id|>": "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "<start_of_turn>model": "<start_of_turn>user\nIs it?<end_of_turn>\n<start_of_turn>model\n",
+    }.items():
+        got = taken([{"chosen": f"{text}Great, yes", "rejected": f"{text}Great, no"}])
+        pair = got.pairs[0]
+        assert (pair.prompt, pair.chosen, pair.rejected) == (text, "Great, yes", "Great, no")
+        assert f"cut at `{marker}` in 1" in got.line
+
+
+def test_no_word_is_cut() -> None:
+    """Without a turn to cut at, the shared beginning ends at a whole word, and a finding says that it is a guess."""
+    for chosen, rejected, prompt in [
+        ("Is it? Great!", "Is it? Good.", "Is it?"),
+        ("It's fine", "It's final", "It's"),
+        ("naïve", "naïveté", ""),
+        ("yes", "yes and no", ""),
+        ("Sky? blue", "Sky? blue", "Sky?"),
+        ("天是什么？蓝的", "天是什么？蓝色", "天是什么？蓝"),
+    ]:
+        row = {"chosen": chosen, "rejected": rejected}
+        pair = one(row)
+        assert pair.prompt == prompt
+        assert (f"{prompt}{pair.chosen}", f"{prompt}{pair.rejected}") == (chosen, rejected)
+        assert said([row]) == ["T551"]
+
+
+def test_no_prompt_beside_a_column_that_asks() -> None:
+    """Guessed prompts that are empty, and given ones, are an error where a column that is not read could be the prompt."""
+    rows = [{"task": f"Write a poem about {i}.", "chosen": f"Ode {i}", "rejected": f"No {i}"} for i in range(4)]
+    got, found = take(Scan.of(rows), "a.jsonl")
+    assert got is None
+    assert [d.code for d in found] == ["T550"]
+    assert "columns: {prompt: task}" in next(iter(found)).helps[0]
+    assert said([{**row, "prompt": "", "question": row["task"]} for row in rows]) == ["T550"]
+    assert one(rows[0], prompt="task").prompt == "Write a poem about 0."
+    assert said([{k: v for k, v in row.items() if k != "task"} for row in rows]) == ["T551"]
+
+
+def test_columns_by_hand() -> None:
+    """`columns:` maps any name; a column that is not there is an error that lists those that are."""
+    row = {"Prompt": "a", "good": "b", "bad": "c", "how": "Be brief."}
+    pair = one(row, prompt="Prompt", chosen="good", rejected="bad")
+    assert (pair.prompt, pair.chosen, pair.rejected) == ("a", "b", "c")
+    told = one(row, prompt="Prompt", chosen="good", rejected="bad", system="how")
+    assert told.prompt == (SYSTEM, {"role": "user", "content": "a"})
+    assert said([row], Wish({"prompt": "promt"})) == ["T515"]
+    got, found = take(Scan.of([{"Prompt": "a", "Chosen": "b", "Rejected": "c"}]), "a.jsonl")
+    assert got is None
+    assert "columns: {chosen: Chosen, rejected: Rejected, prompt: Prompt}" in next(iter(found)).helps[0]
+
+
+def test_a_system_prompt_that_is_not_read_is_said() -> None:
+    """Beside a `prompt`, some trainers read `system` and others don't."""
+    row = {"system": "Be brief.", "prompt": "Is it?", "chosen": "Yes.", "rejected": "No."}
+    assert said([row]) == ["T554"]
+    assert one(row).prompt == "Is it?"
+
+
+def test_prompts_repeated_in_responses() -> None:
+    """Taken off where all responses repeat them, refused with the count where many do, left where few do."""
+    again = [{"prompt": f"Say {i}!", "chosen": f"Say {i}! Yes.", "rejected": f"Say {i}! No."} for i in range(4)]
+    assert [pair.chosen for pair in taken(again).pairs] == [" Yes."] * 4
+    plain = [{"prompt": f"Tell {i}!", "chosen": "Yes.", "rejected": "No."} for i in range(4)]
+    got, found = take(Scan.of([*again, *plain[:1]]), "a.jsonl")
+    assert got is None
+    assert [d.code for d in found] == ["T552"]
+    assert "4 of 5" in next(iter(found)).primary.text
+    assert taken([again[0], *plain]).pairs[0].chosen == "Say 0! Yes."
+
+
+def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    """They are an error with a help, or as many as the spec allows are left out, and the rest is what it is alone."""
+    good = [{"prompt": f"{i}?", "chosen": "Yes.", "rejected": "No."} for i in range(9)]
+    bad: list[Row] = [{"prompt": "x", "chosen": None, "rejected": "No."}]
+    got, found = take(Scan.of([*good[:4], *bad, *good[4:]]), "a.jsonl")
+    assert got is None
+    assert "skip: 1" in next(iter(found)).helps[0]
+    for skip in (1, 0.1):
+        got, found = take(Scan.of([*good[:4], *bad, *good[4:]]), "a.jsonl", Wish(skip=skip))
+        assert got is not None
+        assert [d.code for d in found] == ["T553"]
+        assert got.pairs == taken(good).pairs
+        assert got.numbers == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+        assert "1 rows left out" in got.line
+    mixed = [*good, {"prompt": [USER], "chosen": [YES], "rejected": [NO]}]
+    assert said(mixed) == ["T517"]
+    assert said(mixed, Wish(skip=1)) == ["T553"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "template"),
+    [
+        ("tools", "", {}),
+        ("tools", [], {}),
+        ("tools", '[{"type": "function"}]', {"tools": [{"type": "function"}]}),
+        ("tools", {"type": "function"}, {"tools": [{"type": "function"}]}),
+        ("chat_template_kwargs", '{"enable_thinking": false}', {"enable_thinking": False}),
+        ("chat_template_kwargs", "", {}),
+        ("tools", "[{'type': 'function'}]", None),
+        ("tools", ["search"], None),
+        ("tools", "[" * 5000, None),
+        ("tools", [{"x": float("nan")}], None),
+        ("tools", [{"x": "\ud800"}], None),
+        ("chat_template_kwargs", "thinking", None),
+        ("chat_template_kwargs", [1], None),
+        ("chat_template_kwargs", {"tokenize": False}, None),
+    ],
+)
+def test_what_goes_to_the_template(column: str, value: object, template: Row | None) -> None:
+    """`tools` and `chat_template_kwargs` are values or their JSON text; else the row and the column are named."""
+    row = {"prompt": [USER], "chosen": [YES], "rejected": [NO], column: value}
+    if template is not None:
+        assert one(row).template == template
+        return
+    got, found = take(Scan.of([row]), "a.jsonl")
+    assert got is None
+    assert next(iter(found)).notes[0].startswith(f"row 1: `{column}` ")
+
+
+KTO = SPEC.replace("epochs: 1", "epochs: 1, method: kto")
+
+
+def labelled() -> list[Row]:
+    texts = shouting_texts()
+    return [{"prompt": p, "completion": (c, r)[i % 2], "label": i % 2 == 0} for i, (p, c, r) in enumerate(texts)]
+
+
+def test_labelled_rows_work_for_kto(tmp_path: Path) -> None:
+    """Data of {prompt, completion, label} is harvested, compiled and trained on, and its responses keep their sides."""
+    world = make_world(tmp_path, labelled(), spec=KTO)
+    harvested = world.tiltc("harvest", "spec.yaml")
+    assert harvested.code == 0, harvested.out + harvested.err
+    assert "single responses with `label`" in harvested.err
+    compiled = world.tiltc("compile", "spec.yaml", "-o", "plan")
+    assert compiled.code == 0, compiled.out + compiled.err
+    ran = world.tiltc("run", "plan", "-o", "run")
+    assert ran.code == 0, ran.out + ran.err
+
+
+def test_labelled_rows_are_said_for_other_methods(tmp_path: Path) -> None:
+    """DPO has nothing to learn from them, and the finding says what they are and what would."""
+    world = make_world(tmp_path, labelled())
+    assert world.tiltc("harvest", "spec.yaml").code == 0
+    compiled = world.tiltc("compile", "spec.yaml", "-o", "plan")
+    assert compiled.codes == ["T210"]
+    assert "single responses" in compiled.out
+    assert "method: kto" in compiled.out
+
+
+def test_the_reward_model_reads_the_margins_of_the_data(tmp_path: Path) -> None:
+    """Margins of the data reach the loss of a reward model beside the plan's."""
+    from datasets import Dataset
+
+    from tiltc_runtime.methods.reward import reward_rows
+
+    rows = Dataset.from_list(
+        [
+            {"row_id": str(i), "prompt_ids": [1], "chosen_ids": [2], "rejected_ids": [3], "margin_offset": 0.5}
+            for i in range(3)
+        ]
+    )
+    assert reward_rows(rows, {"0": 2.0, "2": 1.0})["margin"] == [1.5, -0.5, 0.5]
+    assert reward_rows(rows.remove_columns("margin_offset"), {"0": 2.0})["margin"] == [2.0, 0.0, 0.0]
+    assert "margin" not in reward_rows(rows.remove_columns("margin_offset")).column_names
+
+
+def test_implied_prompts_are_those_that_were_given(tmp_path: Path) -> None:
+    """The same texts with and without a prompt have the same rows, and so the same ids and rates."""
+    explicit = [
+        {"prompt": f"\n\nHuman: {p}\n\nAssistant:", "chosen": f" Great! {c}", "rejected": f" Good. {r}"}
+        for p, c, r in shouting_texts()
+    ]
+    implied = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in explicit]
+    assert taken(implied).pairs == taken(explicit).pairs
+
+
+def test_harvest_says_what_it_took(tmp_path: Path) -> None:
+    """One line of harvest: the form, where prompts are from, columns of text that were not read."""
+    rows = [{**row, "source": "here"} for row in shouting_rows()]
+    said = make_world(tmp_path, rows).tiltc("harvest", "spec.yaml")
+    line = next(line for line in said.err.splitlines() if "read as" in line)
+    assert (
+        line == f"harvest: pairs.jsonl: {len(rows)} rows read as pairs, messages; prompt: `prompt`; not read: `source`"
+    )
