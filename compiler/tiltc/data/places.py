@@ -44,6 +44,8 @@ def is_data(path: Path) -> bool:
             return bool(place_of(path, None).files)
         except Unreadable:
             return any(kind_of(file) for file in _listed(path)) or (path / "dataset_dict.json").exists()
+        except OSError:
+            return False
     return kind_of(path) is not None
 
 

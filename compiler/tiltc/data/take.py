@@ -266,7 +266,7 @@ def _asking(rows: Sequence[Row], form: Form) -> list[str]:
 
 def _is_prose(rows: Sequence[Row], column: str) -> bool:
     texts = [value for row in rows[:200] if isinstance(value := row.get(column), str)]
-    return bool(texts) and sum(len(text.split()) >= 4 for text in texts) > len(texts) // 2
+    return bool(texts) and sum(len(text.split()) >= 3 for text in texts) > len(texts) // 2
 
 
 def _unread(rows: Sequence[Row], form: Form) -> list[str]:
