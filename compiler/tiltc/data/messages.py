@@ -9,7 +9,7 @@ Message = dict[str, Any]
 
 #: names that other tools have for the roles of chat templates
 ROLES = {
-    "human": "user", "prompter": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
+    "human": "user", "prompter": "user", "gpt": "assistant", "chatgpt": "assistant",
     "model": "assistant", "observation": "tool",
 }  # fmt: skip
 _STANDARD = frozenset(("user", "assistant", "system"))
