@@ -301,3 +301,46 @@ def test_the_page_does_not_scroll_sideways_on_a_phone(chrome: Browser, page: Pat
     widths = chrome.script("return [document.documentElement.scrollWidth, window.innerWidth];")
     chrome.viewport(0, 0)
     assert widths == [360, 360]
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("view", ["whole", "feature", "prompt"])
+def test_names_on_a_map_do_not_lie_on_each_other(page: Path, width: int, view: str) -> None:
+    """Whatever the width, no two names of a map overlap, each is within the map, and there are some."""
+    with Browser(1400, 1000) as one:
+        one.viewport(width, 1000)
+        one.open(page)
+        one.go(page.resolve().as_uri() + f"#view={view}")
+        maps = one.script(
+            """
+            return Array.from(document.querySelectorAll('.map'), map => { const m = map.getBoundingClientRect();
+              return [[m.left, m.right], Array.from(map.querySelectorAll('.map-names text'), t => {
+                const b = t.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })]; });
+            """
+        )
+        assert len(maps) == 2
+        for (left, right), names in maps:
+            assert names
+            # a line box is a pixel or two higher than its letters
+            inner = [(a, b + 2, c, d - 2) for a, b, c, d in names]
+            assert all(left - 1 <= a and c <= right + 1 for a, _, c, _ in inner)
+            pairs = [(x, y) for i, x in enumerate(inner) for y in inner[:i]]
+            assert [p for p in pairs if _overlap(*p)] == []
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_legends_marks_are_no_rules_of_the_table(opened: Browser, scheme: str) -> None:
+    """No cell of a table has a line at its side: what a legend's glyph looks like is said of the legend alone."""
+    opened.color_scheme(scheme)
+    lines = opened.script(
+        """
+        return Array.from(document.querySelectorAll('.plotted :is(td, th)'),
+          c => getComputedStyle(c).borderLeftWidth).filter(w => w !== '0px').length;
+        """
+    )
+    assert lines == 0
+    assert opened.script("return getComputedStyle(document.querySelector('.key .k-length')).borderLeftWidth;") == "2px"

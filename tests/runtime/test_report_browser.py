@@ -128,3 +128,39 @@ def test_the_page_does_not_scroll_sideways(page: Path, width: int) -> None:
         narrow.open(page)
         narrow.script("document.querySelectorAll('details').forEach(d => { d.open = true; });")
         assert narrow.script("return document.documentElement.scrollWidth <= window.innerWidth;")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_a_signal_is_a_card_with_its_verdict_first(page: Path, scheme: str) -> None:
+    """At 420 px no verdict is out of sight and no name is broken: each signal is a card that begins with the verdict."""
+    with Browser(1200, 900) as phone:
+        phone.viewport(420, 900)
+        phone.color_scheme(scheme)
+        phone.open(page)
+        cards = phone.script(
+            """
+            return Array.from(document.querySelectorAll('#signals-table tbody tr'), row => {
+              const chip = row.querySelector('.chip').getBoundingClientRect(), name = row.querySelector('.name');
+              const top = cell => cell.getBoundingClientRect().top;
+              const first = Array.from(row.cells).every(c => c.contains(row.querySelector('.chip')) || top(c) >= chip.bottom);
+              return [first, chip.left >= 0 && chip.right <= innerWidth, name.getClientRects().length,
+                Array.from(row.querySelectorAll('td[data-label]'), c => c.dataset.label)];
+            });
+            """
+        )
+        assert len(cards) == 3
+        for first, in_sight, lines, labels in cards:
+            assert (first, in_sight, lines) == (True, True, 1)
+            assert labels == ["Start", "Plain", "Tilted", "Tilted − plain", "Undone"]
+
+
+def test_the_contents_lead_to_every_section(opened: Browser) -> None:
+    """Each section with a title is in the list, in the page's order, and each link leads to one."""
+    links = opened.script(
+        "return Array.from(document.querySelectorAll('.contents a'), a => [a.getAttribute('href').slice(1), a.textContent]);"
+    )
+    sections = opened.script(
+        "return Array.from(document.querySelectorAll('main > section'), s => [s.id, s.querySelector('h2').textContent]);"
+    )
+    assert links == sections
+    assert len(links) >= 7

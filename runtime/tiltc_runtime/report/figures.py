@@ -39,7 +39,7 @@ def between(value: Interval, measure: Measure) -> str:
 
 
 def share(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.0f}%"
+    return NONE if value is None else f"{_plain(100 * value, 0)}%"
 
 
 def recovery(value: Interval | None) -> str:

@@ -87,19 +87,35 @@ function nameDots(layer, dots, chosen, width) {
   const room = width < 500 ? 6 : 12;
   const taken = [];
   layer.replaceChildren();
+  const ink = document.createElement("canvas").getContext("2d");
   const first = [...dots].sort((a, b) => chosen.includes(b.cluster.id) - chosen.includes(a.cluster.id) || weight(b) - weight(a));
   for (const dot of first.slice(0, 120)) {
-    const text = cut(dot.cluster.title, 30);
-    const wide = text.length * 5.9 + 8;
-    const left = dot.x + wide / 2 > width ? width - wide : Math.max(0, dot.x - wide / 2);
-    const box = [left, dot.y - dot.r - 16, left + wide, dot.y - dot.r - 2];
     const own = chosen.includes(dot.cluster.id);
-    const hits = taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3]) ||
-      dots.filter((d) => d !== dot && d.x > box[0] && d.x < box[2] && d.y > box[1] && d.y < box[3]).length > 1;
-    if ((hits || taken.length >= room || box[1] < 0) && !own) continue;
+    if (taken.length >= room && !own) break;
+    const text = cut(dot.cluster.title, 30);
+    ink.font = `${own ? "700 12.5px" : "11.5px"} ${getComputedStyle(layer).fontFamily}`;
+    const places = boxes(dot, ink.measureText(text).width + 8, width).filter((b) => free(b, dot, taken, dots, own));
+    const box = places.find((b) => !dots.some((d) => d !== dot && covers(b, d))) || places[0];
+    if (!box) continue;
     taken.push(box);
-    layer.append(svg("text", { x: left + wide / 2, y: Math.max(11, box[3] - 3), "text-anchor": "middle", class: own ? "selected" : null }, text));
+    layer.append(svg("text", { x: (box[0] + box[2]) / 2, y: box[3] - 3, "text-anchor": "middle", class: own ? "selected" : null }, text));
   }
+}
+
+/** Where a name may stand: above its dot, below it, or beside it; [left, top, right, bottom], within the map's width. */
+function boxes(dot, wide, width) {
+  const middle = Math.max(0, Math.min(width - wide, dot.x - wide / 2));
+  const places = [[middle, dot.y - dot.r - 16], [middle, dot.y + dot.r + 2], [dot.x + dot.r + 2, dot.y - 7], [dot.x - dot.r - 2 - wide, dot.y - 7]];
+  return places.map(([left, top]) => [left, top, left + wide, top + 14]).filter((b) => b[0] >= 0 && b[1] >= 0 && b[2] <= width);
+}
+
+const covers = (box, d) => Math.hypot(d.x - Math.max(box[0], Math.min(box[2], d.x)), d.y - Math.max(box[1], Math.min(box[3], d.y))) < d.r;
+
+/** No name lies on another; and none but that of what is selected, which is always said, on the middle of two dots. */
+function free(box, dot, taken, dots, own) {
+  const over = (b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3];
+  const under = dots.filter((d) => d !== dot && d.x > box[0] && d.x < box[2] && d.y > box[1] && d.y < box[3]);
+  return !taken.some(over) && (own || under.length <= 1);
 }
 const weight = (dot) => (dot.h ? Math.abs(dot.h.z) * (dot.h.q < 0.05 ? 2 : 1) : 0);
 
