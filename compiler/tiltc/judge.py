@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tiltc.diagnostics import Diagnostics
-from tiltc.endpoint import Endpoint, Refused, Unreachable, answer_file, keep_answer, kept_answer, objects
+from tiltc.endpoint import Endpoint, Refused, Unreachable, answer_file, keep_answer, kept_answer, objects, shown
 from tiltc.spec import Judge
 from tiltc.templating import render_template
 
@@ -43,19 +43,19 @@ def judge_all(
     Findings: T546 no judge to ask, or one that gives no scores. An answer that gets none by itself is not usable.
     """
     found = Diagnostics()
-    address = judge.endpoint or os.environ.get(ADDRESS, "").strip()
-    if not address:
+    endpoint = endpoint_of(judge)
+    if not endpoint.url:
         helps = [f"write `endpoint:` beside `model:`, or set {ADDRESS}"]
         found.add("T546", None, f"no endpoint is named for `{judge.model}`", helps=helps)
         return None, found
-    endpoint = Endpoint(address, judge.model, KEY)
+    address = shown(endpoint.url)
     verdicts: list[Verdict] = []
     for question, answer in asked:
         try:
             verdicts.append(_verdict(endpoint, rubric, question, answer, cache))
         except Unreachable as problem:
             notes = [f"{len(verdicts)} answers were judged and are not asked for again"] if verdicts else []
-            found.add("T546", None, f"{address}: {problem}", notes=notes)
+            found.add("T546", None, f"{address}: {problem}", notes=notes, helps=_key_withheld(endpoint))
             return None, found
         if len(verdicts) >= HOPELESS and not any(v.usable for v in verdicts):
             found.add("T546", None, f"{address}: `{judge.model}` gave no score for the first {HOPELESS} answers")
@@ -64,9 +64,26 @@ def judge_all(
     return verdicts, found
 
 
+def endpoint_of(judge: Judge) -> Endpoint:
+    """The endpoint that a spec names, or else the environment; its address is empty where neither does.
+
+    Only one that the environment names is the user's own and is given the key: a spec may come from anybody.
+    """
+    users = os.environ.get(ADDRESS, "").strip()
+    address = judge.endpoint or users
+    return Endpoint(address, judge.model, KEY if address.rstrip("/") == users.rstrip("/") else "")
+
+
+def _key_withheld(endpoint: Endpoint) -> list[str]:
+    if endpoint.key or not os.environ.get(KEY, "").strip():
+        return []
+    return [f"the key in {KEY} goes only to the endpoint that {ADDRESS} names: set it, too, if this one is yours"]
+
+
 def _verdict(endpoint: Endpoint, rubric: str, question: str, answer: str, cache: Path) -> Verdict:
     prompt = render_template("judge.txt.j2", rubric=rubric, question=question, answer=answer)
-    file = answer_file(cache, endpoint.model, prompt)
+    # what a spec's own endpoint says of a model's name is kept apart from what the user's says
+    file = answer_file(cache, endpoint.model, prompt, *([] if endpoint.key else [endpoint.url]))
     known = read_verdict(kept_answer(file))
     if known.usable:
         return known

@@ -10,6 +10,8 @@ from tiltc.diagnostics import Diagnostics, Span
 
 #: sets that come with the runtime
 BUILTIN_QUESTIONS = ("builtin:general", "builtin:safety")
+#: bad lines of a file after which no more are read
+MOST_FAULTS = 20
 
 
 def is_builtin(questions: str) -> bool:
@@ -17,14 +19,17 @@ def is_builtin(questions: str) -> bool:
 
 
 def read_questions(file: Path, at: Span | None = None) -> tuple[tuple[str, ...] | None, Diagnostics]:
-    """The questions in a file, repeats left out. Every bad line is reported (T547), as is a file without any."""
+    """The questions in a file, repeats left out. Bad lines are reported (T547), as is a file without any."""
     found = Diagnostics()
     try:
         lines = file.read_bytes().splitlines()
     except OSError as error:
         found.add("T547", at, f"can't read {file.name}: {error.strerror}")
         return None, found
-    read = [_question(line, f"{file.name}:{number}", found, at) for number, line in enumerate(lines, 1) if line.strip()]
+    read: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and len(found) < MOST_FAULTS:
+            read.append(_question(line, f"{file.name}:{number}", found, at))
     if not read:
         found.add("T547", at, f"{file.name} holds no question")
     return (None if found.failed else tuple(dict.fromkeys(read))), found

@@ -24,15 +24,16 @@ that the SAE doesn't have are left out. Without `--labels`, clusters are named b
         "T702",
         "labeller out of reach",
         Severity.WARNING,
-        """The language model that was to name the clusters gave no answer, answers without a title, or would not take
-a question. A name is for reading and enters no test, so the audit goes on with the names made from the data.
+        """The language model that was to name the clusters gave no whole answer in a minute, one larger than a megabyte,
+answers without a title, pointed elsewhere, or would not take a question. A name is for reading and enters no test, so the
+audit goes on with the names made from the data.
 
 Example:
 
     warning[T702]: labeller out of reach: http://127.0.0.1:8000/v1: Connection refused
 
 What to do: check the endpoint, the model's name and the key in TILTC_LABELLER_KEY, and audit again. Answers that came
-are kept, so only the rest is asked.""",
+are kept, so only the rest is asked. The key goes over https or to this machine only, and stands in no address.""",
     ),
     Code(
         "T703",

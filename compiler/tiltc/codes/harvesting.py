@@ -287,7 +287,8 @@ What to do: repair the lines named.""",
         "judge out of reach",
         """\
 A `contrast:` names a judge, a language model that scores the answers, and it can't be asked: no endpoint is named, there
-is no answer in a minute, the answer is an error, or the first answers have no score in them. What a judge keeps defines
+is no whole answer in a minute, the answer is an error, larger than a megabyte or points elsewhere, or the first answers
+have no score in them. What a judge keeps defines
 the concept, so a harvest does not go on without it. Answers and scores that came are kept.
 
 Example:
@@ -295,7 +296,8 @@ Example:
     error[T546]: judge out of reach: http://127.0.0.1:8000/v1: Connection refused
 
 What to do: check the endpoint (`judge.endpoint` in the spec, or TILTC_JUDGE), the model's name and the key in
-TILTC_JUDGE_KEY, and harvest again; or remove `judge:`. The endpoint must speak OpenAI's `/chat/completions`.""",
+TILTC_JUDGE_KEY, and harvest again; or remove `judge:`. The endpoint must speak OpenAI's `/chat/completions`. The key goes
+only to the endpoint that TILTC_JUDGE names, never to one that a spec brings along, and over https or to this machine.""",
     ),
     _error(
         "T547",

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from tiltc.audit.model import Label
 from tiltc.diagnostics import Diagnostics
-from tiltc.endpoint import Endpoint, Refused, Unreachable, answer_file, keep_answer, kept_answer, objects
+from tiltc.endpoint import Endpoint, Refused, Unreachable, answer_file, keep_answer, kept_answer, objects, shown
 from tiltc.figures import one_line
+from tiltc.render.screen import printable
 from tiltc.templating import render_template
 
 KEY = "TILTC_LABELLER_KEY"
 #: characters of a title
 LONGEST = 80
+#: answers without a title at the start after which the others are not asked for
+HOPELESS = 5
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def relabel(
             title = labeller.title(render_template("label.txt.j2", label=label))
         except Unreachable as problem:
             note = f"{len(labels) - i} of {len(labels)} clusters keep the names made from the data"
-            found.add("T702", None, f"{labeller.endpoint}: {problem}", notes=[note])
+            found.add("T702", None, f"{shown(labeller.endpoint)}: {problem}", notes=[note])
             break
         except Refused as problem:
             title = None
@@ -67,9 +70,13 @@ def relabel(
         odd += title is None
         if title is not None:
             out[i] = label.model_copy(update={"title": title, "source": "llm"})
+        if odd == i + 1 == HOPELESS < len(labels):
+            refusals["the others were not asked about"] = None
+            odd = len(labels)
+            break
         say(f"named {i + 1} of {len(labels)} clusters")
     if odd:
-        text = f"{labeller.endpoint}: `{labeller.model}` gave no title for {odd} of {len(labels)} clusters"
+        text = f"{shown(labeller.endpoint)}: `{one_line(labeller.model)}` gave no title for {odd} of {len(labels)} clusters"
         found.add("T702", None, text, notes=refusals)
     return out, found
 
@@ -77,4 +84,4 @@ def relabel(
 def parse_title(answer: str) -> str | None:
     """The `title` of the first JSON object in an answer that has one, whatever is written around it."""
     titles = (read.get("title") for read in objects(answer))
-    return next((one_line(t)[:LONGEST] for t in titles if isinstance(t, str) and one_line(t)), None)
+    return next((printable(one_line(t))[:LONGEST] for t in titles if isinstance(t, str) and one_line(t)), None)
