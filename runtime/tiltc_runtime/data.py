@@ -13,7 +13,7 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.planfile import NEUTRAL
 from tiltc_runtime.instructed import instructed_ids, last_turn_start
 from tiltc_runtime.record import RowCounts
-from tiltc_runtime.tokens import Encoded, encode_pair
+from tiltc_runtime.tokens import READ, Encoded, encode_pair, row_status
 from tiltc_runtime.trainer import INSTRUCTED, MASKED, OFFSET, STEERED, STEERED_FROM, WEIGHT
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def training_rows(
     Args:
         rows: `rows.parquet` of the plan, one row a pair in the same order.
 
-    Findings: T534 when no pair is left to learn from, T536 for a mask that is longer than its response, T543 for pairs
-    that are longer than the model's context with their instruction.
+    Findings: T534 when no pair is left to learn from, T536 for a mask that is longer than its response and for rows that
+    harvest would not read, T543 for pairs that are longer than the model's context with their instruction.
     """
     found = Diagnostics()
     kept = [i for i, keep in enumerate(rows["keep"].to_pylist()) if keep or plain]
@@ -90,6 +90,7 @@ def training_rows(
         "rejected_ids": [list(e.responses[1]) for _, e in fitting],
     }
     if not plain:
+        _check_statuses([(pairs[i], e) for i, e in fitting], found)
         trained = _Fitting([pairs[i] for i, _ in fitting], [e for _, e in fitting], taken)
         columns |= _plan_columns(trained, tokenizer, instructions)
         _check_masks(columns, found)
@@ -120,6 +121,15 @@ def _plan_columns(trained: _Fitting, tokenizer: Any, instructions: Instructions)
 
 def _any(rows: pa.Table, name: str) -> bool:
     return any(value != NEUTRAL[name] for value in rows[name].to_pylist())
+
+
+def _check_statuses(kept: Sequence[tuple[Pair, Encoded]], found: Diagnostics) -> None:
+    """A plan keeps no row that can't be used; one made of older evidence may."""
+    bad = [(pair.row_id, status) for pair, e in kept if (status := row_status(pair, e)) not in READ]
+    if bad:
+        notes = [f"row {row}: {status}" for row, status in bad[:NAMED]]
+        helps = ["harvest and compile again"]
+        found.add("T536", None, f"{len(bad)} rows of the plan can't be trained on", notes=notes, helps=helps)
 
 
 def _check_masks(columns: Mapping[str, list[Any]], found: Diagnostics) -> None:

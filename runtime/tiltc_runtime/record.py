@@ -105,6 +105,8 @@ class RunRecord(Frozen):
     finished: str
     versions: dict[str, str]
     hardware: Hardware
+    #: share of the trained weights, of a sample, that have another value than before; None: not known
+    moved: float | None = None
     #: sha256 of the canonical JSON of all other fields but the two places: a run may be moved, and what is found at a place
     #: is held against the pins
     digest: str = ""

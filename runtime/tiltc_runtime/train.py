@@ -27,6 +27,7 @@ from tiltc_runtime.fused import responses_only
 from tiltc_runtime.loading import context_length
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.methods import maker
+from tiltc_runtime.moved import nothing_changed, sample, share_moved
 from tiltc_runtime.places import refused_inputs, refused_run
 from tiltc_runtime.progress import Diverged, Progress, Say
 from tiltc_runtime.reach import reach
@@ -89,7 +90,7 @@ def run(
             data can share one folder, so that the second computes nothing (with `max_steps`, where both visit the same rows).
         say: takes lines of progress.
 
-    Findings: those of `admit` and `training_rows`, T530, T535, T538, T573, T576, T577, T585, T586.
+    Findings: those of `admit` and `training_rows`, T530, T535, T538, T564, T573, T576, T577, T585, T586.
 
     Raises:
         ValueError: for `plain` and `control` at once.
@@ -156,7 +157,9 @@ def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None,
             PartialState().wait_for_everyone()
             found.extend(job.folder.check())
             PartialState().wait_for_everyone()
-            return (None if found.failed else _finished(job) or _train(job, found)), found
+            record = None if found.failed else _finished(job) or _train(job, found)
+            found.extend(nothing_changed(record) if record is not None else ())
+            return record, found
     except Locked as locked:
         found.add("T538", None, f"{job.folder.path} is in use by {locked}")
     except Diverged as diverged:
@@ -198,9 +201,11 @@ def _train(job: Job, found: Diagnostics) -> RunRecord:
     with responses_only():
         trainer = make_trainer(job)
         found.extend(_reached(job, trainer))
+        before = sample(trainer.model)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    moved = share_moved(before, trainer.model)
     _save(trainer, folder.model)
-    record = _record(job, trainer) if main else None
+    record = _record(job, trainer, moved) if main else None
     if record is not None:
         record = write_record(record, folder.path)
     trainer.accelerator.wait_for_everyone()
@@ -261,7 +266,7 @@ def _save(trainer: Any, place: Path) -> None:
         place_folder(part, place)
 
 
-def _record(job: Job, trainer: Any) -> RunRecord:
+def _record(job: Job, trainer: Any, moved: float) -> RunRecord:
     plan, place, state = job.admitted.plan, job.folder.model, trainer.state
     # GRPO logs None where a metric has no value
     steps = [entry for entry in state.log_history if "loss" in entry]
@@ -289,6 +294,7 @@ def _record(job: Job, trainer: Any) -> RunRecord:
         finished=now(),
         versions=installed_versions(),
         hardware=hardware(trainer.accelerator.num_processes),
+        moved=moved,
     )
 
 

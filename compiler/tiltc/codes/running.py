@@ -180,7 +180,8 @@ What to do: lower `train.learning_rate`, raise `train.warmup`, or set `train: {p
         "unusable row",
         Severity.ERROR,
         """A row of the plan has a negative weight, a weight or offset that is not a finite number, the number of a prompt
-or of a vector that the plan does not have, or masks tokens that its response does not have.
+or of a vector that the plan does not have, masks tokens that its response does not have, or is kept although it can't be used:
+a response without tokens, two that are the same tokens, or one that begins with a foreign role's header.
 
 Example:
 

@@ -85,8 +85,8 @@ What to do: end the template with `{% if add_generation_prompt %}...{% endif %}`
         "run that changed nothing",
         Severity.ERROR,
         """\
-The gradient was zero at every step, or no trained weight has another value than before. The model in `model/` says what the
-starting model says, whatever the plan forecast. The record is kept, as the run did what it was told.
+The gradient was zero at every step, or next to no trained weight (below 1%) has another value than before. The model in
+`model/` says what the starting model says, whatever the plan forecast. The record is kept, as the run did what it was told.
 
 Causes: rows whose responses are the same tokens, masks over all that differs, offsets so large that no pair is left to learn
 from, a learning rate below the precision of the weights.
