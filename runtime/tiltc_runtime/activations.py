@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from tiltc_runtime.asked import Prompt, encode_asked
 from tiltc_runtime.attention import token_reads
 from tiltc_runtime.loading import LoadedModel
 from tiltc_runtime.pairs import Text
 from tiltc_runtime.passes import EVERY, Continuation, Ids, Run, Trunk, cache_agrees, run_shared, run_whole
 from tiltc_runtime.sae import Sae
 from tiltc_runtime.spans import Moments, Spans, Sparse
-from tiltc_runtime.tokens import encode_response
 
 Tensor = torch.Tensor
 
@@ -55,7 +55,7 @@ class TextReading:
 def read_texts(
     model: LoadedModel,
     sae: Sae,
-    conversations: Sequence[tuple[Text, str]],
+    conversations: Sequence[tuple[Prompt | Text, str]],
     *,
     max_length: int = 1024,
     budget: int | None = None,
@@ -64,7 +64,7 @@ def read_texts(
     """Read SAE features on responses.
 
     Args:
-        conversations: (prompt, response); a text prompt is one user turn.
+        conversations: (prompt, response); a text prompt is one user turn. A `Prompt` says how it is rendered.
         max_length: prompt and response tokens together; what is beyond is not read, and a response whose prompt
             fills it has no tokens and no features.
         vectors: name -> (d,) vector at the SAE's hook, to be projected on, or an attention probe (2H + 1, d + 1).
@@ -72,7 +72,7 @@ def read_texts(
     Raises:
         Refused: T516, the chat template refuses a conversation.
     """
-    encoded = [encode_response(model.tokenizer, prompt, response, max_length) for prompt, response in conversations]
+    encoded = [encode_asked(model.tokenizer, prompt, response, max_length) for prompt, response in conversations]
     projected = Projected(vectors or {}, sum(bool(e.responses) for e in encoded))
     reading = Reader(model, sae, budget).read([(e.prompt, e.responses) for e in encoded if e.responses], projected)
     kept = np.array([bool(e.responses) for e in encoded], dtype=bool)
@@ -94,7 +94,7 @@ def read_texts(
 
 
 def read_prompt_features(
-    model: LoadedModel, sae: Sae, prompts: Sequence[Text], *, max_length: int = 1024
+    model: LoadedModel, sae: Sae, prompts: Sequence[Prompt | Text], *, max_length: int = 1024
 ) -> csr_matrix:
     """Max activations (n, F) on prompts in the chat template, with the generation prompt: what harvest reads of a pair.
 
@@ -102,7 +102,7 @@ def read_prompt_features(
         Refused: T516, the chat template refuses a conversation.
     """
     # a prompt is read for the sake of a response: any will do
-    encoded = [encode_response(model.tokenizer, prompt, "-", max_length) for prompt in prompts]
+    encoded = [encode_asked(model.tokenizer, prompt, "-", max_length) for prompt in prompts]
     reading = Reader(model, sae).read([(e.prompt, e.responses) for e in encoded])
     return reading.prompts.matrix(reading.prompts.max, sae.config.d_sae)
 

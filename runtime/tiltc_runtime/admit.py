@@ -18,6 +18,7 @@ from tiltc.evidence import local_path, settings_notes
 from tiltc.plan import Action, ModelPin, Plan, SaePin, Steering
 from tiltc.planfile import NEUTRAL, TOOLS_FILE, LoadedPlan, read_plan
 from tiltc.spec import Train
+from tiltc_runtime.asked import Form
 from tiltc_runtime.loading import load_tokenizer, model_folder, model_pin, template_digest, tokenizer_digest
 from tiltc_runtime.pairs import Pair, load_pairs
 from tiltc_runtime.refused import Refused
@@ -268,8 +269,8 @@ def _check_terms(terms: Sequence[Action], plain: bool, found: Diagnostics) -> No
 
 
 def _check_prompts(pairs: Sequence[Pair], found: Diagnostics) -> None:
-    """TRL's GRPO renders all prompts alike."""
-    own = sum(bool(pair.template) for pair in pairs)
+    """GRPO renders all prompts alike."""
+    own = Form.of(pairs).varied
     if own:
         helps = ["take `tools` and `chat_template_kwargs` out of the data, or train by another method"]
         found.add(

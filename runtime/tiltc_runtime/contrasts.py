@@ -21,7 +21,7 @@ def write_contrast(inputs: Inputs, folder: Path, examples: list[Example]) -> Non
         Refused: T513, T516.
         OSError: as the file system says.
     """
-    texts = [(e.prompt, e.response) for e in examples]
+    texts = [(inputs.form.asked(e.prompt), e.response) for e in examples]
     reading = read_texts(inputs.loaded, inputs.sae, texts, max_length=inputs.spec.train.max_length)
     if reading.bad:
         names = ", ".join(str(i + 1) for i in reading.bad[:5])

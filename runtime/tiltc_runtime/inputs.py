@@ -17,6 +17,7 @@ from tiltc.evidence.find import manifests
 from tiltc.parse import SpecFile
 from tiltc.plan import DataPin, ModelPin
 from tiltc.spec import Spec
+from tiltc_runtime.asked import Form
 from tiltc_runtime.loading import (
     LoadedModel,
     embedding_rows,
@@ -72,6 +73,11 @@ class Inputs:
         return cls(spec, folder, data, sae, pin, tokenizer, contrasts, device, dtype)
 
     @cached_property
+    def form(self) -> Form:
+        """How the rows' prompts reach the model, and so how contrasts are asked."""
+        return Form.of(self.data.pairs)
+
+    @cached_property
     def request(self) -> dict[str, str | int | None]:
         return evidence_request(self.spec)
 
@@ -96,7 +102,10 @@ class Inputs:
         names = {k: v for k, v in self.request.items() if k != "data" or data.file_sha256 is None}
         parts = [self.model, self.sae.pin, data.model_copy(update={"name": ""})]
         pins = [part.model_dump(mode="json") for part in parts]
-        rest = [self.template, self.vocabulary, self.spec.train.max_length, self.dtype, SHARD]
+        rest: list[Any] = [self.template, self.vocabulary, self.spec.train.max_length, self.dtype, SHARD]
+        if self.form.matters(self.tokenizer):
+            # contrast sets are read as the rows are
+            rest.append(self.form.model_dump(mode="json", include={"text", "begins", "ends", "arguments"}))
         return sha256_text(canonical_json([Manifest.model_fields["format"].default, names, pins, rest]))[:20]
 
     @cached_property

@@ -8,11 +8,10 @@ from pathlib import Path
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.files import write_text
 from tiltc.seal import sealed_line, unsealed_line
+from tiltc_runtime.asked import Prompt, encode_asked
 from tiltc_runtime.likelihood import Item, Scorer
 from tiltc_runtime.loading import LoadedModel
-from tiltc_runtime.prompts import Prompt
 from tiltc_runtime.rollouts import Rollout
-from tiltc_runtime.tokens import encode_response
 
 #: rollouts of the starting policy that are read; more cost time, and the losses are compared on the same texts
 MOST = 96
@@ -35,8 +34,8 @@ def held_out_loss(
     Raises:
         ValueError: no rollout has a token.
     """
-    texts = [(prompts[r.prompt].messages, r.text) for r in rollouts if r.text.strip()][:MOST]
-    key = sha256_text(canonical_json([policy, [[list(messages), text] for messages, text in texts]]))
+    texts = [(prompts[r.prompt], r.text) for r in rollouts if r.text.strip()][:MOST]
+    key = sha256_text(canonical_json([policy, [[prompt.identity, text] for prompt, text in texts]]))
     kept = _kept(file)
     if key not in kept:
         kept[key] = _loss(load(), texts)
@@ -51,9 +50,9 @@ def _kept(file: Path) -> dict[str, float]:
     return {str(pair[0]): float(pair[1]) for pair in read if isinstance(pair, list)}
 
 
-def _loss(model: LoadedModel, texts: Sequence[tuple[tuple[dict[str, str], ...], str]]) -> float:
+def _loss(model: LoadedModel, texts: Sequence[tuple[Prompt, str]]) -> float:
     longest: int = model.model.config.get_text_config().max_position_embeddings
-    encoded = [encode_response(model.tokenizer, messages, text, longest) for messages, text in texts]
+    encoded = [encode_asked(model.tokenizer, prompt, text, longest) for prompt, text in texts]
     items = [Item(e.prompt, e.responses) for e in encoded if e.responses]
     count = sum(len(ids) for item in items for ids in item.responses)
     if not count:

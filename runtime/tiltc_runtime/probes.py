@@ -15,11 +15,12 @@ from tiltc.evidence import LabelledText, Manifest, ProbePin, ProbeRecipe
 from tiltc.evidence.attention import FOLDER, HELD, PIN, TENSOR, WEIGHTS
 from tiltc.files import write_whole
 from tiltc_runtime.activations import Nothing, Projected, Reader
+from tiltc_runtime.asked import encode_asked
 from tiltc_runtime.attention import fit_probe
 from tiltc_runtime.disk import mark_whole, whole_shard
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.refused import refuse
-from tiltc_runtime.tokens import Ids, encode_response
+from tiltc_runtime.tokens import Ids
 
 Tensor = torch.Tensor
 #: a prompt and the one response to it that is read
@@ -84,8 +85,8 @@ def items_of(inputs: Inputs, source: str, texts: Sequence[LabelledText]) -> list
     for text in texts:
         if text.side == "example":
             example = inputs.contrasts[source][text.row]
-            length = inputs.spec.train.max_length
-            encoded, side = encode_response(inputs.tokenizer, example.prompt, example.response, length), 0
+            prompt, length = inputs.form.asked(example.prompt), inputs.spec.train.max_length
+            encoded, side = encode_asked(inputs.tokenizer, prompt, example.response, length), 0
         else:
             [encoded] = inputs.encode([inputs.data.pairs[text.row]])
             side = ("chosen", "rejected").index(text.side)

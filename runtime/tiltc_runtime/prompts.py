@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tiltc.canonical import canonical_json, sha256_text
 from tiltc.datafile import read_data
 from tiltc.diagnostics import Diagnostics
 from tiltc.paths import found_at
 from tiltc.questions import is_builtin
-from tiltc_runtime.tokens import bare_text
+from tiltc_runtime.asked import Prompt
+from tiltc_runtime.pairs import Message
 
-Message = dict[str, Any]
+__all__ = ["BUILTIN", "Prompt", "read_prompts", "schedule", "under_system"]
+
 #: sets inside `builtin/prompts.jsonl`
 BUILTIN = ("general", "safety")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The conversation up to the response, oldest message first, and what its chat template is told beside it."""
-
-    messages: tuple[Message, ...]
-    #: `tools` and `chat_template_kwargs`, as rows have them
-    template: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def key(self) -> str:
-        """sha256[:16] of the messages, and of the template's arguments if any: seeds and caches go by it."""
-        told = [list(self.messages), dict(self.template)] if self.template else list(self.messages)
-        return sha256_text(canonical_json(told))[:16]
-
-    @property
-    def text(self) -> str:
-        """What a reader, or a gate's detector, sees: the messages' contents."""
-        return bare_text(self.messages)
 
 
 def read_prompts(name: str, folder: Path | None = None) -> tuple[tuple[Prompt, ...] | None, Diagnostics]:
@@ -101,7 +81,7 @@ def _builtin(wanted: str) -> Iterator[dict[str, Any]]:
 def _prompt(row: dict[str, Any], number: int) -> Prompt:
     value, template = row.get("prompt") or row.get("messages"), _arguments(row, number)
     if isinstance(value, str) and value.strip():
-        return Prompt(({"role": "user", "content": value},), template)
+        return Prompt(Prompt.of(value).messages, template)
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
         raise ValueError(f"row {number} has neither `prompt` (text or messages) nor `messages`")
     # Parquet fills absent keys of a message with None

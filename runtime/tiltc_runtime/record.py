@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tiltc.canonical import canonical_json, digest, sha256_file
 from tiltc.files import write_text
 from tiltc.plan import ModelPin
+from tiltc_runtime.asked import Form
 
 RECORD_FILE = "record.json"
 PACKAGES = (
@@ -95,6 +96,8 @@ class RunRecord(Frozen):
     #: arguments of the trainer that were set
     arguments: dict[str, Any]
     rows: RowCounts
+    #: how the rows' prompts reached the model: others are asked alike
+    form: Form = Form()
     steps: int
     epochs: float
     #: mean training loss of the last tenth of the steps (weights and offsets included)

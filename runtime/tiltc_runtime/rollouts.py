@@ -24,7 +24,11 @@ from tiltc.canonical import canonical_json, sha256_text
 from tiltc.files import write_text
 from tiltc.seal import sealed_line, unsealed_line
 from tiltc.spec import Verify
-from tiltc_runtime.prompts import Prompt, schedule
+from tiltc_runtime.asked import Prompt, asked_ids
+from tiltc_runtime.pairs import Message
+from tiltc_runtime.prompts import schedule
+from tiltc_runtime.tokens import Ids
+from tiltc_runtime.vocabulary import check_range
 
 #: raised when the meaning of kept rollouts changes
 FORMAT = 2
@@ -146,7 +150,7 @@ def row_seed(seed: int, prompt: Prompt, sample: int) -> int:
 def _answer(
     model: Any, tokenizer: Any, prompts: Sequence[Prompt], batch: Sequence[tuple[int, int]], verify: Verify
 ) -> list[Rollout]:
-    conversations = [list(prompts[prompt].messages) for prompt, _ in batch]
+    conversations = [prompts[prompt] for prompt, _ in batch]
     seeds = [row_seed(verify.seed, prompts[prompt], number) for prompt, number in batch]
     answers = generate(model, tokenizer, conversations, seeds, verify.max_new_tokens, verify.temperature)
     return [
@@ -158,7 +162,7 @@ def _answer(
 def generate(
     model: Any,
     tokenizer: Any,
-    conversations: Sequence[list[dict[str, str]]],
+    conversations: Sequence[Prompt | Sequence[Message]],
     seeds: Sequence[int],
     max_new_tokens: int,
     temperature: float,
@@ -169,8 +173,9 @@ def generate(
     """
     import torch
 
-    texts = [_prompt_text(tokenizer, conversation) for conversation in conversations]
-    ids, mask = _left_padded(tokenizer, texts, model.device)
+    asked = [asked_ids(tokenizer, c if isinstance(c, Prompt) else tuple(c)) for c in conversations]
+    check_range(max(map(max, asked)), model.get_input_embeddings().num_embeddings)
+    ids, mask = left_padded(asked, tokenizer.pad_token_id or 0, model.device)
     ends = _end_tokens(model, tokenizer)
     rows = [_Row(np.random.Generator(np.random.SFC64(seed))) for seed in seeds]
     batch, cache = rows, None
@@ -238,20 +243,12 @@ def _choose(logits: Any, temperature: float, batch: Sequence[_Row]) -> Any:
     return noise.add_(logits).argmax(-1)
 
 
-def _prompt_text(tokenizer: Any, conversation: list[dict[str, str]]) -> str:
-    """The prompt as training sees it: through the chat template, or bare where the tokenizer has none."""
-    if not tokenizer.chat_template:
-        return "\n\n".join(message["content"] for message in conversation)
-    return tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-
-
-def _left_padded(tokenizer: Any, texts: Sequence[str], device: Any) -> tuple[Any, Any]:
-    """Token ids and mask (n, longest); no special token is added to what the template wrote."""
+def left_padded(rows: Sequence[Ids], pad: int, device: Any) -> tuple[Any, Any]:
+    """Token ids and mask (n, longest)."""
     import torch
 
-    rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    longest, pad = max(map(len, rows)), tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
+    longest = max(map(len, rows))
+    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask
 

@@ -151,16 +151,17 @@ class _Sampling:
                 yield Answer(label, number, prompt.key, prompt.text, rollout.text, rollout.tokens, rollout.finished)
 
     def _sampled(self, system: str, what: str, policy: Policy) -> list[Rollout]:
-        prompts = [under_system(self.inputs.tokenizer, system, question) for question in self.questions]
-        asked = Verify(
+        asked = self.inputs.form.asked
+        prompts = [asked(under_system(self.inputs.tokenizer, system, question)) for question in self.questions]
+        settings = Verify(
             rollouts=max(len(prompts), 2),
             max_new_tokens=self.contrast.max_new_tokens,
             temperature=self.contrast.temperature,
             seed=self.contrast.seed,
         )
-        key = rollouts_key(policy, prompts, asked, self.inputs.dtype)
+        key = rollouts_key(policy, prompts, settings, self.inputs.dtype)
         file = self.store / "rollouts" / f"{key}.jsonl"
-        sampled = sample(policy, prompts, asked, file, lambda k, n: self.say(f"{what}, {k} of {n} answers"))
+        sampled = sample(policy, prompts, settings, file, lambda k, n: self.say(f"{what}, {k} of {n} answers"))
         if sampled.broken:
             self.say(f"{what}, {sampled.broken} kept answers were not as written and count as missing")
         return sampled.rollouts[: len(prompts)]

@@ -84,17 +84,24 @@ def said(tokenizer: Any, ids: Ids) -> Said:
 
 
 def encode_response(
-    tokenizer: Any, prompt: Text, response: str, max_length: int, template: Mapping[str, Any] = NOTHING
+    tokenizer: Any,
+    prompt: Text,
+    response: str,
+    max_length: int,
+    template: Mapping[str, Any] = NOTHING,
+    *,
+    bare: bool = False,
 ) -> Encoded:
     """Token ids of one response. A text prompt is one user turn where the tokenizer has a chat template.
 
     Args:
         template: arguments of the chat template.
+        bare: plain text, though there be a template.
 
     Raises:
         Refused: T516 the template refuses the conversation.
     """
-    if not tokenizer.chat_template:
+    if bare or not tokenizer.chat_template:
         ids, sequences = _plain(tokenizer, bare_text(prompt), (response,))
         return _truncated(ids, sequences, max_length)
     turns: tuple[Message, ...] = ({"role": "user", "content": prompt},) if isinstance(prompt, str) else tuple(prompt)
@@ -103,7 +110,7 @@ def encode_response(
     return _truncated(ids, sequences, max_length)
 
 
-def prompt_ids(tokenizer: Any, prompt: Text, template: Mapping[str, Any] = NOTHING) -> Ids:
+def prompt_ids(tokenizer: Any, prompt: Text, template: Mapping[str, Any] = NOTHING, *, bare: bool = False) -> Ids:
     """Token ids that a response is sampled after: those that stand ahead of a response in training.
 
     Left out is what a template opens an answer with for generation alone, such as a thought that no row has.
@@ -111,7 +118,7 @@ def prompt_ids(tokenizer: Any, prompt: Text, template: Mapping[str, Any] = NOTHI
     Raises:
         Refused: T516 the template refuses the conversation.
     """
-    if tokenizer.chat_template:
+    if tokenizer.chat_template and not bare:
         return max((encode_response(tokenizer, prompt, r, sys.maxsize, template).prompt for r in ANY), key=len)
     ids = _text_ids(tokenizer, bare_text(prompt))
     ends = tuple(tokenizer(text="")["input_ids"])[-1:] == (tokenizer.eos_token_id,)

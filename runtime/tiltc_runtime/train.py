@@ -21,6 +21,7 @@ from tiltc.evidence import weights_digest
 from tiltc.files import place_folder
 from tiltc.folders import RUN, mark
 from tiltc_runtime.admit import Admitted, admit
+from tiltc_runtime.asked import Form
 from tiltc_runtime.checkpoints import SealCheckpoints, kept_checkpoints, step_of
 from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.fused import responses_only
@@ -286,6 +287,7 @@ def _record(job: Job, trainer: Any, moved: float) -> RunRecord:
         seed=plan.train.seed,
         arguments={k: v for k, v in trainer_arguments(plan.train, Path(), cuda=cuda).items() if k != "output_dir"},
         rows=job.rows.counts,
+        form=Form.of(job.admitted.pairs),
         steps=state.global_step,
         epochs=float(state.epoch or 0),
         final_loss=sum(entry["loss"] for entry in tail) / len(tail),

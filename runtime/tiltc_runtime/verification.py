@@ -24,6 +24,7 @@ from tiltc.planfile import read_plan
 from tiltc.spec import Verify
 from tiltc_runtime.activations import read_prompt_features, read_texts
 from tiltc_runtime.admit import check_model, check_pin, check_sae
+from tiltc_runtime.asked import Form, differing
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.frontier import differences, frontiers
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer, model_folder, settings_key
@@ -112,6 +113,9 @@ def verify(
     asked = run.plan.verify.model_copy(update={"rollouts": rollouts} if rollouts else {})
     prompts, more = read_prompts(asked.prompts, run.root)
     found.extend(more)
+    if prompts is not None:
+        found.extend(check_form(run.record.form, prompts))
+        prompts = tuple(run.record.form.asked(prompt) for prompt in prompts)
     found.extend(check_prompts(run.plan, str(found_at(asked.prompts, run.root))))
     found.extend(over_input([folder / VERIFY_FOLDER], [found_at(asked.prompts, run.root)]))
     if prompts is None or found.failed:
@@ -201,6 +205,15 @@ def check_control(run: Run, control: Run) -> Diagnostics:
     differ = [name for name, value in both[0].items() if both[1][name] != value]
     if differ:
         found.add("T655", None, f"{control.folder}", notes=[f"other {name}" for name in differ])
+    return found
+
+
+def check_form(form: Form, prompts: Sequence[Prompt]) -> Diagnostics:
+    """T566 when prompts can't be asked as the rows were trained, or are asked otherwise on purpose."""
+    found, notes = Diagnostics(), differing(form, prompts)
+    if notes:
+        helps = ["give the prompts the rows' `chat_template_kwargs` and `tools`, or rows and prompts one form"]
+        found.add("T566", None, "verify asks otherwise than training did", notes=notes, helps=helps)
     return found
 
 
@@ -388,7 +401,7 @@ def load_trained(run: Run) -> tuple[Any, Any]:
 
 def _scored(start: _Start, policy: Policy, prompts: Sequence[Prompt], rollouts: list[Rollout]) -> Answers:
     texts = [rollout.text for rollout in rollouts]
-    conversations = [(prompts[rollout.prompt].messages, rollout.text) for rollout in rollouts]
+    conversations = [(prompts[rollout.prompt], rollout.text) for rollout in rollouts]
     plan = start.run.plan
     vectors = {c.projection.key: start.run.tools[c.projection.key] for c in plan.concepts if c.projection is not None}
     reading = read_texts(start.model, start.sae, conversations, max_length=plan.pins.max_length, vectors=vectors)
@@ -397,8 +410,7 @@ def _scored(start: _Start, policy: Policy, prompts: Sequence[Prompt], rollouts: 
 
 
 def _prompt_activations(start: _Start, prompts: Sequence[Prompt]) -> csc_matrix:
-    texts = [prompt.messages for prompt in prompts]
-    return csc_matrix(read_prompt_features(start.model, start.sae, texts, max_length=start.run.plan.pins.max_length))
+    return csc_matrix(read_prompt_features(start.model, start.sae, prompts, max_length=start.run.plan.pins.max_length))
 
 
 def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[PolicyName, Answers]) -> None:

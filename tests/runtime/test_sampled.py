@@ -215,7 +215,7 @@ def test_a_changed_prompt_samples_only_its_own(made: Path, first: Path, monkeypa
     generate = rollouts.generate
 
     def listens(model: Any, tokenizer: Any, conversations: Any, *rest: Any) -> Any:
-        asked.extend(turns[0]["content"] for turns in conversations)
+        asked.extend(prompt.messages[0]["content"] for prompt in conversations)
         return generate(model, tokenizer, conversations, *rest)
 
     monkeypatch.setattr(rollouts, "generate", listens)

@@ -20,4 +20,18 @@ Example: `<|tool|>` was added to the tokenizer as token 49152, and the embedding
 What to do: give the model the tokenizer that it was trained with, or enlarge the embedding
 (`model.resize_token_embeddings(len(tokenizer))`), train it, and save both together.""",
     ),
+    Code(
+        "T566",
+        "prompts unlike those trained on",
+        Severity.WARNING,
+        """\
+Rows reach the model in one form: through the chat template with certain arguments, or as plain text. Rollouts are asked in
+that form too, as far as the prompts allow; here they don't, so what is measured is not what was trained. Arguments that a
+prompt of the file has itself (`chat_template_kwargs`, `tools`) go before those that all rows share.
+
+Example: all rows were trained with `{"enable_thinking": false}`, and the prompts of the file say `true`.
+
+What to do: give prompts and rows the same arguments, or none to the prompts; write prompts of one message where rows are
+plain text. If the difference is what you want to measure, read the figures as such.""",
+    ),
 )

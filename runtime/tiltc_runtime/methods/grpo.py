@@ -9,7 +9,6 @@ group's sd. `base` is the score of a reward model (`train.grpo.reward`), or 0.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,15 +27,14 @@ from tiltc.plan import Action, Plan, PlanConcept
 from tiltc.readout import concept_scores
 from tiltc_runtime.activations import TextReading, read_prompt_features, read_texts
 from tiltc_runtime.admit import check_sae
+from tiltc_runtime.asked import CONVERSATIONS, Form, Prompt, asked_ids, encode_asked
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer
 from tiltc_runtime.methods.shared import adapter_of, start_policy
 from tiltc_runtime.pairs import Pair, Text
 from tiltc_runtime.pretrained import pretrained, pretrained_model
-from tiltc_runtime.prompts import Prompt
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, load_sae
 from tiltc_runtime.scoring import gates_read_features, open_gates
-from tiltc_runtime.tokens import encode_response
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +81,8 @@ class Readings:
     model: LoadedModel
     sae: Sae
     max_length: int
+    #: how the rows' prompts reach the model
+    form: Form = CONVERSATIONS
     #: vectors that concepts are read by, by their key in the plan
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
     _key: tuple[Any, ...] = ()
@@ -93,19 +93,12 @@ class Readings:
         key = (repr(prompts), tuple(texts))
         if key != self._key or self._read is None:
             with torch.no_grad():
-                conversations = list(zip(prompts, texts, strict=True))
+                conversations = [(self.form.asked(p), text) for p, text in zip(prompts, texts, strict=True)]
                 reading = read_texts(
                     self.model, self.sae, conversations, max_length=self.max_length, vectors=self.vectors
                 )
             self._key, self._read = key, reading
         return self._read
-
-
-def tokenizer_for(pairs: Sequence[Pair], tokenizer: Any) -> Any:
-    """Pairs of plain text are read as they are, without the chat template: see `tokens.encode_pair`."""
-    if not pairs[0].conversational:
-        tokenizer.chat_template = None
-    return tokenizer
 
 
 def feature_reward(term: Term, index: int, readings: Readings) -> Reward:
@@ -127,7 +120,7 @@ def feature_reward(term: Term, index: int, readings: Readings) -> Reward:
     return reward
 
 
-def base_reward(folder: Path, tokenizer: Any, max_length: int) -> Reward:
+def base_reward(folder: Path, tokenizer: Any, form: Form, max_length: int) -> Reward:
     """The score of a reward model on tokens as it was trained on: prompt and response in the tokenizer's template."""
     device = PartialState().device
     model = load_reward_model(folder).to(device)
@@ -136,7 +129,7 @@ def base_reward(folder: Path, tokenizer: Any, max_length: int) -> Reward:
 
     def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
         encoded = [
-            encode_response(tokenizer, _text(p), _answer(c), max_length)
+            encode_asked(tokenizer, form.asked(_text(p)), _answer(c), max_length)
             for p, c in zip(prompts, completions, strict=True)
         ]
         rows = [torch.tensor([*e.prompt, *(e.responses[0] if e.responses else ())]) for e in encoded]
@@ -170,7 +163,19 @@ def grpo_rows(pairs: Sequence[Pair], gates: np.ndarray) -> Dataset:
 
 
 class TiltedGRPOTrainer(GRPOTrainer):
-    """TRL's GRPOTrainer, without a word to anybody."""
+    """TRL's GRPOTrainer, without a word to anybody, on prompts as other methods read them.
+
+    Args:
+        form: how the rows' prompts reach the model.
+    """
+
+    def __init__(self, *args: Any, form: Form = CONVERSATIONS, **kwargs: Any) -> None:
+        self._form = form
+        super().__init__(*args, **kwargs)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        asked = (self._form.asked(_text(prompt)) for prompt in prompts)
+        return [list(asked_ids(self.processing_class, prompt)) for prompt in asked], None, {}
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card: the run's record says what was trained, and from what."""
@@ -183,13 +188,14 @@ def make(job: Job, arguments: dict[str, Any]) -> TiltedGRPOTrainer:
     """The trainer of a job."""
     terms = () if job.mode == "plain" else terms_of(job.admitted.plan)
     pairs = _trained_pairs(job)
+    form = Form.of(job.admitted.pairs)
     gates = np.ones((len(pairs), len(terms)), dtype=bool)
     rewards: list[Any] = []
     if job.admitted.reward is not None:
-        tokenizer = tokenizer_for(pairs, load_tokenizer(job.admitted.reward))
-        rewards.append(base_reward(job.admitted.reward, tokenizer, job.admitted.plan.train.max_length))
+        tokenizer, length = load_tokenizer(job.admitted.reward), job.admitted.plan.train.max_length
+        rewards.append(base_reward(job.admitted.reward, tokenizer, form, length))
     if terms:
-        readings = _readings(job, pairs)
+        readings = _readings(job, form)
         gates = _gates(job.admitted.plan, terms, pairs, readings)
         rewards += [feature_reward(term, i, readings) for i, term in enumerate(terms)]
     model = start_policy(job)
@@ -200,6 +206,7 @@ def make(job: Job, arguments: dict[str, Any]) -> TiltedGRPOTrainer:
         train_dataset=grpo_rows(pairs, gates),
         processing_class=job.admitted.tokenizer,
         peft_config=adapter_of(job, model),
+        form=form,
     )
 
 
@@ -208,7 +215,7 @@ def _trained_pairs(job: Job) -> list[Pair]:
     return [by_id[row] for row in job.rows.dataset["row_id"]]
 
 
-def _readings(job: Job, pairs: Sequence[Pair]) -> Readings:
+def _readings(job: Job, form: Form) -> Readings:
     """The frozen start model up to the SAE's layer: another copy than the one that is trained."""
     plan, device = job.admitted.plan, str(PartialState().device)
     sae = load_sae(plan.sae, folder=job.root, device=device, model=job.admitted.model_folder)
@@ -216,25 +223,20 @@ def _readings(job: Job, pairs: Sequence[Pair]) -> Readings:
     if found.failed:
         raise Refused(found)
     model = load_model(plan.model, layers=sae.hook.layers, device=device, folder=job.root)
-    model = dataclasses.replace(model, tokenizer=tokenizer_for(pairs, model.tokenizer))
     projections = (c.projection.key for c in plan.concepts if c.projection is not None)
     vectors = {key: job.admitted.loaded.tools[key] for key in projections}
-    return Readings(model, sae, plan.pins.max_length, vectors)
+    return Readings(model, sae, plan.pins.max_length, form, vectors)
 
 
 def _gates(plan: Plan, terms: Sequence[Term], pairs: Sequence[Pair], readings: Readings) -> np.ndarray:
-    texts = [pair.prompt for pair in pairs]
+    texts = [readings.form.asked(pair.prompt) for pair in pairs]
     read = None
     if gates_read_features(plan):
         features = read_prompt_features(readings.model, readings.sae, texts, max_length=readings.max_length)
         read = csc_matrix(features)
-    is_open = open_gates(plan, [Prompt(_messages(text)) for text in texts], read)
+    is_open = open_gates(plan, [Prompt.of(pair.prompt) for pair in pairs], read)
     columns = [np.ones(len(pairs), dtype=bool) if t.gate is None else is_open[t.gate] for t in terms]
     return np.stack(columns, axis=1)
-
-
-def _messages(text: Text) -> tuple[Any, ...]:
-    return ({"role": "user", "content": text},) if isinstance(text, str) else text
 
 
 def _text(prompt: Any) -> Text:
