@@ -65,3 +65,16 @@ def test_the_share_of_a_forward_form_is_above_nothing(tmp_path: Path) -> None:
     for share, codes in (("0%", ["T122"]), ("1%", [])):
         (tmp_path / "spec.yaml").write_text(spec % share)
         assert [d.code for d in lint(tmp_path / "spec.yaml")[1]] == codes
+
+
+@pytest.mark.parametrize(
+    "signal", ["suppress: sports", "keep: sports", "suppress: std.style.bold, apart_from: [sports]"]
+)
+def test_a_label_is_refused_before_a_harvest(tmp_path: Path, signal: str) -> None:
+    """What no data can carry out is refused by lint, wherever a signal names it; a definition that nobody names is not."""
+    spec = tmp_path / "spec.yaml"
+    head = "tiltc: 1\nname: a\nconcepts: {sports: {about: Talks of sports., label: sports}}\nsignals:\n"
+    spec.write_text(f"{head}  - {{{signal}}}\n")
+    assert [d.code for d in lint(spec)[1]] == ["T204"]
+    spec.write_text(f"{head}  - suppress: std.style.bold\n")
+    assert [d.code for d in lint(spec)[1]] == []

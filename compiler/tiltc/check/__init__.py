@@ -29,6 +29,7 @@ def static(spec_file: SpecFile) -> Diagnostics:
         tools.uncovered_tool,
         tools.no_tokens,
         tools.blind_gate,
+        tools.no_labels,
         instructions.no_instructions,
         instructions.idle_control,
         methods.misplaced_mechanism,

@@ -26,6 +26,8 @@ SETTINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "apart_from": (("filter", "reweight", "reward", "auto"), False),
 }
 
+LABELLED = "define it by `pattern`, `words`, `surface`, `examples` or `contrast`"
+
 
 def mechanism_cannot(spec_file: SpecFile, found: Diagnostics) -> None:
     """T308: a mechanism that only blocks is asked to amplify; a setting of another mechanism; a detector that isn't there."""
@@ -112,6 +114,17 @@ def no_tokens(spec_file: SpecFile, found: Diagnostics) -> None:
                 notes=[f"of the texts of a concept by `{kind}` only means over tokens are kept"],
                 helps=["leave `readout` out", "define the concept by `pattern`, `words` or `surface`"],
             )
+
+
+def no_labels(spec_file: SpecFile, found: Diagnostics) -> None:
+    """T204: a signal that can't be told from the data, because nothing says which features bear the label."""
+    for i, signal in enumerate(spec_file.spec.signals):
+        names = {signal.concept: signal.verb} | dict.fromkeys(spec_file.apart(signal), "apart_from")
+        for name, key in names.items():
+            definition = spec_file.library.get(name)
+            if definition is not None and definition.concept.kind == "label":
+                place = spec_file.at(("signals", i, key))
+                found.add("T204", place, f"`{name}` is defined by `label`", helps=[LABELLED])
 
 
 def blind_gate(spec_file: SpecFile, found: Diagnostics) -> None:

@@ -51,7 +51,8 @@ What to do: read the concept by its own detector (`readout: detector`), use a la
         "T204",
         "definition not supported",
         Severity.ERROR,
-        """The concept's kind of definition is part of the language, but this version can't turn it into evidence.
+        """The concept's kind of definition is part of the language, but this version can't turn it into evidence. `tiltc lint`
+says so too: no data and no model would help.
 
 Example: `label:` needs feature labels, which the SAE doesn't have.
 
