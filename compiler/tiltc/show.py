@@ -198,7 +198,7 @@ def pin_rows(plan: Plan, style: Style) -> list[tuple[str, ...]]:
     """What the plan depends on, a row each."""
     pins = plan.pins
     size = f"{pins.model.layers} layers, width {pins.model.width}"
-    features = f"{count(pins.sae.features)} features at {pins.sae.hook}"
+    features = f"{count(pins.sae.features)} features at {pins.sae.hook}" if pins.sae.features else "detectors alone"
     rows = [
         ("spec", NONE, pins.spec, ""),
         ("evidence", NONE, pins.evidence, ""),

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 VERSION = 1
+#: `sae:` of a spec that is read by detectors alone
+NO_SAE = "none"
 
 
 class Closed(BaseModel):
@@ -426,7 +428,10 @@ class Spec(Closed):
     tiltc: Literal[1]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     model: str | HubRef = "builtin:smollm2-135m-instruct"
-    sae: str | SaeRef = "builtin:smollm2-135m-instruct-l15"
+    sae: str | SaeRef = Field(
+        default="builtin:smollm2-135m-instruct-l15",
+        description="a SAELens folder or release, `builtin:NAME`, or `none` where every readout is a detector",
+    )
     data: str | HubRef | FileRef = "builtin:planted"
     extends: tuple[str, ...] = ()
     concepts: dict[str, Concept] = Field(default_factory=dict)

@@ -73,6 +73,8 @@ def read_texts(
         Refused: T516, the chat template refuses a conversation.
     """
     encoded = [encode_asked(model.tokenizer, prompt, response, max_length) for prompt, response in conversations]
+    if not sae.reads:
+        return _unread_texts([len(e.responses[0]) if e.responses else 0 for e in encoded])
     projected = Projected(vectors or {}, sum(bool(e.responses) for e in encoded))
     reading = Reader(model, sae, budget).read([(e.prompt, e.responses) for e in encoded if e.responses], projected)
     kept = np.array([bool(e.responses) for e in encoded], dtype=bool)
@@ -102,9 +104,33 @@ def read_prompt_features(
         Refused: T516, the chat template refuses a conversation.
     """
     # a prompt is read for the sake of a response: any will do
+    if not sae.reads:
+        return csr_matrix((len(prompts), 0), dtype=np.float32)
     encoded = [encode_asked(model.tokenizer, prompt, "-", max_length) for prompt in prompts]
     reading = Reader(model, sae).read([(e.prompt, e.responses) for e in encoded])
     return reading.prompts.matrix(reading.prompts.max, sae.config.d_sae)
+
+
+def _unread_texts(tokens: Sequence[int]) -> TextReading:
+    nothing = csr_matrix((len(tokens), 0), dtype=np.float32)
+    residuals = np.zeros((len(tokens), 0), dtype=np.float32)
+    return TextReading(nothing, nothing, nothing, residuals, np.array(tokens, dtype=np.int32))
+
+
+class Unread:
+    """Takes the place of a `Reader` where there is no SAE: nothing is read, and no model loaded."""
+
+    tokens = 0
+
+    def read(self, items: Sequence[tuple[Ids, Sequence[Ids]]]) -> Reading:
+        responses = sum(len(responses) for _, responses in items)
+        residuals = np.zeros((responses, 0), dtype=np.float32)
+        return Reading(_no_features(len(items)), _no_features(responses), residuals, [], [], Moments())
+
+
+def _no_features(spans: int) -> Sparse:
+    none = np.zeros(0, dtype=np.int64)
+    return Sparse(np.zeros(spans + 1, dtype=np.int64), none, none.astype(np.float32), none, none)
 
 
 class Collector(Protocol):

@@ -26,7 +26,7 @@ from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
 from tiltc.resolve.reft import adapter_recipes
 from tiltc.resolve.tools import needed
-from tiltc_runtime.activations import Reader
+from tiltc_runtime.activations import Reader, Unread
 from tiltc_runtime.adapters import fit_adapters
 from tiltc_runtime.contrasts import write_contrast
 from tiltc_runtime.disk import disk_full, whole_shard
@@ -209,7 +209,7 @@ def _refuse(inputs: Inputs, spec_file: SpecFile, differences: Differences) -> No
         raise Refused(found)
 
 
-def _prepared(inputs: Inputs) -> Reader:
+def _prepared(inputs: Inputs) -> Reader | Unread:
     """A reader that has decided from the data set's first usable rows how it reads, whichever shard comes first."""
     items = next(filter(None, map(inputs.usable, inputs.shards.values())), None)
     if items is None:
@@ -217,6 +217,8 @@ def _prepared(inputs: Inputs) -> Reader:
         kinds = Counter(map(row_status, pairs, inputs.encode(pairs)))
         notes = tuple(f"{n} {kind}" for kind, n in sorted(kinds.items()))
         refuse("T518", f"no row of {inputs.data.pin.name} can be used", notes=notes)
+    if not inputs.sae.reads:
+        return Unread()
     reader = Reader(inputs.loaded, inputs.sae)
     reader.prepare(items)
     return reader

@@ -16,7 +16,7 @@ from tiltc.evidence.examples import examples_file
 from tiltc.evidence.find import manifests
 from tiltc.parse import SpecFile
 from tiltc.plan import DataPin, ModelPin
-from tiltc.spec import Spec
+from tiltc.spec import NO_SAE, Spec
 from tiltc_runtime.asked import Form
 from tiltc_runtime.loading import (
     LoadedModel,
@@ -58,7 +58,7 @@ class Inputs:
     def read(cls, spec_file: SpecFile, device: str, dtype: str | None) -> Inputs:
         """Read everything that is cheap to read. Raises Refused, with findings at their places in the spec."""
         spec, folder = spec_file.spec, spec_file.folder
-        contrasts = contrast_sets(spec_file)
+        contrasts = {} if spec.sae == NO_SAE else contrast_sets(spec_file)
         with placed(spec_file.at(("data",))):
             data = load_pairs(spec.data, folder)
         with placed(spec_file.at(("model",))):

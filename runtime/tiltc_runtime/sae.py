@@ -16,7 +16,7 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import Unsealed, json_digest, local_path, weights_digest
 from tiltc.hook import hook_layer
 from tiltc.plan import ModelPin, SaePin
-from tiltc.spec import SaeRef
+from tiltc.spec import NO_SAE, SaeRef
 from tiltc_runtime import embedded
 from tiltc_runtime.loading import state_digest
 from tiltc_runtime.refused import Refused, refuse
@@ -117,6 +117,11 @@ class Sae(torch.nn.Module):
         for name in ("W_enc", "b_enc", "W_dec", "b_dec"):
             self.register_buffer(name, tensors[name] if whole is None else None)
 
+    @property
+    def reads(self) -> bool:
+        """False for `sae: none`."""
+        return self.config.d_sae > 0
+
     def seen(self, x: Tensor) -> Tensor:
         """(..., d) residuals of any dtype -> (..., d) float32 as the SAE was trained on them, which `decode` gives back."""
         x = x.float()
@@ -155,7 +160,7 @@ class Sae(torch.nn.Module):
 def load_sae(
     ref: str | SaeRef, *, device: str | None = None, folder: Path | None = None, model: Path | None = None
 ) -> Sae:
-    """Load an SAE by `builtin:` name, local SAELens folder or SAELens release.
+    """Load an SAE by `builtin:` name, local SAELens folder or SAELens release; `none` gives one without features.
 
     Args:
         model: folder of the model that it reads. An SAE of a centred residual stream reads it centred where the model
@@ -166,11 +171,20 @@ def load_sae(
     """
     if isinstance(ref, SaeRef):
         sae = _from_release(ref)
+    elif ref == NO_SAE:
+        sae = _nothing()
     else:
         place = _place(ref, folder)
         sae = _from_folder(ref if ref.startswith("builtin:") else place.name, place)
     sae.centred = sae.config.training.centred and (model is None or layer_norms_alone(model))
     return sae.to(device or "cpu").requires_grad_(False).eval()
+
+
+def _nothing() -> Sae:
+    """An SAE of no features, which reads nowhere: what a spec without one pins."""
+    pin = SaePin(name=NO_SAE, digest="", hook="", width=0, features=0)
+    empty = {"W_enc": torch.zeros(0, 0), "b_enc": torch.zeros(0), "W_dec": torch.zeros(0, 0), "b_dec": torch.zeros(0)}
+    return Sae(pin, SaeConfig(d_in=0, d_sae=0), Hook("", -1), empty)
 
 
 def parse_hook(config: SaeConfig) -> Hook:
@@ -185,6 +199,8 @@ def parse_hook(config: SaeConfig) -> Hook:
 def check_fits(sae: Sae, model: ModelPin, model_is_named: bool = True) -> Diagnostics:
     """Width, depth and name of the model that an SAE is for, against those of the model at hand (T510, T512)."""
     found = Diagnostics()
+    if not sae.reads:
+        return found
     if sae.config.d_in != model.width:
         text = f"the SAE reads width {sae.config.d_in}, the model's residual stream has {model.width}"
         found.add("T510", None, text)

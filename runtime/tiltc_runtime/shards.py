@@ -12,7 +12,7 @@ import numpy as np
 from tiltc.canonical import canonical_json
 from tiltc.evidence import ROW_SCHEMA, Reconstruction
 from tiltc.evidence.trained import FILE
-from tiltc_runtime.activations import Reader, Reading
+from tiltc_runtime.activations import Reader, Reading, Unread
 from tiltc_runtime.disk import mark_whole, save_residuals, save_spans, save_table
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.marks import Marker, unmarked
@@ -30,7 +30,7 @@ class ShardRows:
     """One shard of rows on its way to disk."""
 
     inputs: Inputs
-    reader: Reader
+    reader: Reader | Unread
     name: str
     pairs: list[Pair]
     #: number of the first pair in the data set, from 1
@@ -101,7 +101,7 @@ def _pooled(reading: Reading, usable: Sequence[int], rows: int) -> np.ndarray:
     """(rows, 2, d): chosen and rejected."""
     width = reading.residuals.shape[1]
     out = np.zeros((rows, 2, width), dtype=np.float32)
-    out[np.array(usable, dtype=np.int64)] = reading.residuals.reshape(-1, 2, width)
+    out[np.array(usable, dtype=np.int64)] = reading.residuals.reshape(len(usable), 2, width)
     return out
 
 

@@ -1,4 +1,4 @@
-"""T571 to T573: settings of an SAE that are not carried out, weights that no adapter reaches. Part of T5xx, see `stale.py`."""
+"""T571 to T574: SAEs and adapters that do less than they seem to, or are not there. Part of T5xx, see `stale.py`."""
 
 from __future__ import annotations
 
@@ -53,5 +53,18 @@ Example:
       = note: not reached: `mixer.in_proj`, 58.3%
 
 What to do: leave `train.lora` out to train every weight, or go on if the weights named are meant to stay.""",
+    ),
+    Code(
+        "T574",
+        "evidence without features",
+        Severity.ERROR,
+        """An audit looks for what the data will teach among the features of an SAE. This evidence was harvested for a spec that
+says `sae: none`, or names no SAE and reads by detectors alone: it holds texts, and nothing of the model's inside.
+
+Example:
+
+    error[T574]: evidence without features: 2f6c0d8f1a7e55b0c1d2 was harvested with `sae: none`
+
+What to do: name an SAE of the model (`sae:`) and harvest again.""",
     ),
 )

@@ -660,6 +660,38 @@ Example:
 
 What to do: take it out.""",
     ),
+    Code(
+        "T168",
+        "unknown SAE release",
+        ERROR,
+        """\
+The installed sae-lens lists the releases that it can load and the ids of their SAEs, and this one is not among them.
+A release written `owner/name` is taken for a repository on the Hub, which needs no entry. Without sae-lens nothing is
+said here, and `tiltc harvest` finds out.
+
+Example:
+
+    sae: {release: gpt2-small-res-jbx, id: blocks.8.hook_resid_pre}
+
+What to do: take the name from SAELens' table of pretrained SAEs, or install the version of sae-lens that lists it.""",
+    ),
+    Code(
+        "T169",
+        "features without an SAE",
+        ERROR,
+        """\
+The spec says `sae: none`, so nothing of the model's inside is read, and something in it is: a concept by features (the
+readout of a signal that names none), by a direction or probe, a gate that is a cluster of features, or steering, which
+happens where an SAE reads.
+
+Example:
+
+    sae: none
+    signals:
+      - suppress: shout
+
+What to do: write `readout: detector` where the concept has one (`pattern`, `words`, `surface`), or name an SAE.""",
+    ),
 )
 
 SYNTAX: tuple[Code, ...] = (*_SOURCE, *_SCHEMA, *_NAMES, *_FILES, *FILES)

@@ -17,7 +17,7 @@ from tiltc.evidence.weights import weights_digest
 from tiltc.pairs import ids_digest
 from tiltc.paths import find_path
 from tiltc.plan import ModelPin, SaePin
-from tiltc.spec import FileRef, HubRef, SaeRef, Spec
+from tiltc.spec import NO_SAE, FileRef, HubRef, SaeRef, Spec
 
 #: the settings of a local SAE
 SAE_CONFIG = "cfg.json"
@@ -134,7 +134,7 @@ def _named(ref: str | HubRef | FileRef | SaeRef) -> str:
         case FileRef():
             return _named(ref.file)
         case str():
-            return ref if ref.startswith("builtin:") else f"local:{Path(ref).name}"
+            return ref if ref.startswith("builtin:") or ref == NO_SAE else f"local:{Path(ref).name}"
 
 
 def manifests(store: Path) -> list[tuple[Path, Manifest]]:
@@ -220,7 +220,7 @@ class _Local:
 
 def _local_weights(ref: object, folder: Path | None) -> _Local | None:
     """The weights in a local folder that a reference names; None for anything else."""
-    path = local_path(ref, folder)
+    path = None if ref == NO_SAE else local_path(ref, folder)
     if path is None or not path.is_dir() or not any(path.glob("*.safetensors")):
         return None
     config = path / SAE_CONFIG

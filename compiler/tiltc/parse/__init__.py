@@ -12,6 +12,7 @@ from tiltc.parse.document import MOST, Document
 from tiltc.parse.library import Library, with_keepers
 from tiltc.parse.overrides import apply_overrides
 from tiltc.parse.rules import RULES
+from tiltc.parse.rules.features import without_sae
 from tiltc.parse.specfile import Definition, SpecFile
 from tiltc.parse.validate import validate_library, validate_spec
 from tiltc.parse.variables import check_variables
@@ -52,6 +53,7 @@ def parse(
         return None, found
     definitions = with_keepers(library.definitions)
     spec_file = SpecFile(str(path), spec, definitions, library.sources, applied, document.overridden)
+    spec_file = without_sae(spec_file)
     for rule in RULES:
         found.extend(islice(rule(spec_file), MOST))
     return (None if found.failed else spec_file), found

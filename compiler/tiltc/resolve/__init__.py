@@ -12,7 +12,7 @@ from scipy import sparse
 from tiltc import detectors
 from tiltc.derived import Derived
 from tiltc.diagnostics import Diagnostics, Span
-from tiltc.groups import group_score
+from tiltc.groups import group_score, width
 from tiltc.plan import Apart, Discovered, Group, PlanConcept
 from tiltc.readout import gate_is_open, share_group
 from tiltc.residual import residual
@@ -159,6 +159,8 @@ def _measure(
         )
         return None
     report_unfiltered(spec_file, name, sampled_of(world, definition), at, found)
+    # without an SAE, whatever a detector finds is read by it, what no signal names included
+    asked = asked or ("detector" if not width(world.responses) else None)
     readout = _readout(concept, asked, fitted)
     if readout is None:
         report_unresolved(spec_file, name, fitted, at, found)

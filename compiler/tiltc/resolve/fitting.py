@@ -92,7 +92,8 @@ def presence(world: World, definition: Definition) -> npt.NDArray[np.bool_]:
 def _fit_labelled(world: World, definition: Definition) -> Fitted:
     texts = labelled(world, definition)
     assert texts is not None, "only concepts with a detector are fitted on the data"
-    detector = resolve_group(texts, texts.activations) if texts.enough() else None
+    readable = texts.enough() and width(texts.activations) > 0
+    detector = resolve_group(texts, texts.activations) if readable else None
     return _as_fitted(detector, int(texts.label.sum()), len(texts.label))
 
 

@@ -28,6 +28,8 @@ class _Titles(BaseModel):
 def named_groups(world: World, library: Mapping[str, Definition]) -> tuple[Discovered, ...]:
     """The discovered groups, each with a title and the id that a spec may name it by."""
     groups = discovered_groups(world)
+    if not groups:
+        return ()
     key = ["group-titles", {name: definition.concept.meaning for name, definition in library.items()}]
     found = world.derived.model(key, _Titles, lambda: _Titles(titles=_titles(world, groups, library)))
     return tuple(

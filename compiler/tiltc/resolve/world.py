@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from scipy import sparse
 
 from tiltc.derived import Derived
-from tiltc.groups import discover
+from tiltc.groups import discover, width
 from tiltc.plan import Discovered
 from tiltc.readout import detector_readout
 from tiltc.resolved import Pairs
@@ -79,6 +79,8 @@ class _Found(BaseModel):
 
 
 def discovered_groups(world: World) -> tuple[Discovered, ...]:
+    if not width(world.responses):
+        return ()
     rows = world.responses[world.both]
     return world.derived.model("discovered", _Found, lambda: _Found(groups=discover(rows))).groups
 

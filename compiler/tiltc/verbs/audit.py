@@ -144,6 +144,10 @@ def _opened_folder(folder: Path | None, found: Diagnostics) -> Evidence | None:
         return None
     evidence, said = open_evidence(folder)
     found.extend(said)
+    if evidence is not None and not evidence.manifest.sae.features:
+        helps = ["name an SAE of the model in the spec, and harvest again"]
+        found.add("T574", None, f"{folder.name} was harvested with `sae: none`", helps=helps)
+        return None
     return evidence
 
 

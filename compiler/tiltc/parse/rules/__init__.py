@@ -8,10 +8,12 @@ from tiltc.diagnostics import Diagnostic
 from tiltc.parse.rules.allows import unknown_allows
 from tiltc.parse.rules.contrasts import missing_questions, unknown_keepers, unusable_contrasts
 from tiltc.parse.rules.definitions import blank_definitions, misread_clusters, missing_examples, odd_names
+from tiltc.parse.rules.features import features_without_sae
 from tiltc.parse.rules.meant import misread_definitions
 from tiltc.parse.rules.names import circular_parents, unknown_names, unknown_parents, wrong_side
 from tiltc.parse.rules.patterns import unsound_patterns
 from tiltc.parse.rules.references import unpinned_references
+from tiltc.parse.rules.releases import unknown_releases
 from tiltc.parse.rules.signals import idle_amplify, nobody_apart, repeated_signals, two_readouts, unclear_target
 from tiltc.parse.rules.verify import missing_prompts
 from tiltc.parse.specfile import SpecFile
@@ -36,6 +38,8 @@ RULES: tuple[Callable[[SpecFile], Iterator[Diagnostic]], ...] = (
     unsound_patterns,
     misread_definitions,
     unpinned_references,
+    unknown_releases,
+    features_without_sae,
     missing_prompts,
     unknown_allows,
 )
