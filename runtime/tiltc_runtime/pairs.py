@@ -71,7 +71,8 @@ def _from_hub(ref: HubRef) -> list[Row]:
     try:
         from datasets import load_dataset
 
-        data: Any = load_dataset(ref.hub, ref.config, split=ref.split, revision=ref.revision)
+        # written so, a folder of this name beside the spec is not taken for it
+        data: Any = load_dataset(f"hf://datasets/{ref.hub}", ref.config, split=ref.split, revision=ref.revision)
         rows: list[Row] = data.select(range(min(ref.rows or len(data), len(data)))).to_list()
     except Exception as error:
         notes = (f"{type(error).__name__}: {first_line(error)}",)

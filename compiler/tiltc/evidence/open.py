@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from tiltc.canonical import digest, sha256_file
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.attention import FOLDER, PIN, ProbePin
+from tiltc.evidence.hashed import Hashes
 from tiltc.evidence.layout import FORMAT, SPANS, ContrastManifest, LikelihoodManifest, Manifest, ShardPin
 from tiltc.evidence.likelihood import SCORES
 from tiltc.evidence.read import Evidence, Shard
@@ -25,15 +26,19 @@ from tiltc.evidence.trained import FILE, read_differences
 
 Pin = TypeVar("Pin", TokenPin, ProbePin, AdapterPin)
 
-#: Above this many bytes, hashes are checked only when asked for: reading would take longer than compiling.
-VERIFY_BELOW = 2 << 30
+#: From this many bytes on, a file is read once and its hash remembered: reading would take longer than compiling.
+REMEMBER_FROM = 2 << 30
 
 
 def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence | None, Diagnostics]:
     """Open an evidence folder.
 
-    Shapes and sizes are always checked, and what was fitted. `verify` compares the sha256 of every file as well; by default
-    for evidence below 2 GB. Findings: T501 nothing there, T503 unfinished or files missing, T504 not what was written.
+    Shapes and sizes are always checked, and what was fitted; the sha256 of every file as well. In evidence of 2 GB and more a file
+    whose size and time are those of the last look is not read again. Findings: T501 nothing there, T503 unfinished or files
+    missing, T504 not what was written.
+
+    Args:
+        verify: True reads every file again; False compares no hashes of the shards.
     """
     found = Diagnostics()
     manifest = _manifest(folder, found)
@@ -46,15 +51,17 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
         _check_shapes(evidence, found)
     if found.failed:
         return None, found
-    verify = verify if verify is not None else _bytes(evidence) < VERIFY_BELOW
-    _check_likelihoods(evidence, verify, found)
+    hashes = Hashes(folder, remember=_bytes(evidence) >= REMEMBER_FROM, again=verify is True)
+    check = verify is not False
+    _check_likelihoods(evidence, hashes if check else None, found)
     _check_fitted(evidence, found)
-    if verify:
+    if check:
         for pin in manifest.shards:
-            _check_hashes(folder / "shards" / pin.name, pin.files, found)
+            _check_hashes(folder / "shards" / pin.name, pin.files, found, hashes)
         _check_sets(evidence, "contrast", ContrastManifest, found)
         _check_sets(evidence, SAMPLED, SampledManifest, found)
         _check_tokens(evidence, found)
+        hashes.keep()
     return (None if found.failed else evidence), found
 
 
@@ -108,9 +115,10 @@ def _check_files(folder: Path, files: dict[str, str], found: Diagnostics) -> Non
         found.add("T503", None, f"{folder.parent.name}/{folder.name} lacks {', '.join(missing)}", helps=helps)
 
 
-def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics) -> None:
+def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics, hashes: Hashes | None = None) -> None:
+    read = hashes.of if hashes else sha256_file
     for name, expected in sorted(files.items()):
-        if sha256_file(folder / name) != expected:
+        if read(folder / name) != expected:
             _damaged(f"{folder.parent.name}/{folder.name}/{name} is not the file that was written", found)
 
 
@@ -178,7 +186,7 @@ def _check_marked(folder: Path, places: str, found: Diagnostics) -> None:
             _check_hashes(file.parent, pin.files, found)
 
 
-def _check_likelihoods(evidence: Evidence, verify: bool, found: Diagnostics) -> None:
+def _check_likelihoods(evidence: Evidence, hashes: Hashes | None, found: Diagnostics) -> None:
     of = evidence.manifest
     for file in sorted(evidence.folder.glob("likelihood/*/manifest.json")):
         name = f"likelihood/{file.parent.name}"
@@ -192,8 +200,8 @@ def _check_likelihoods(evidence: Evidence, verify: bool, found: Diagnostics) -> 
         if (manifest.model, manifest.data, manifest.rows) != (of.model.digest, of.data.digest, of.data.rows):
             _damaged(f"{name} belongs to other evidence", found)
         _check_files(file.parent, manifest.files, found)
-        if not found.failed and verify:
-            _check_hashes(file.parent, manifest.files, found)
+        if not found.failed and hashes:
+            _check_hashes(file.parent, manifest.files, found, hashes)
         if not found.failed and not _has_rows(file.parent / SCORES, of.data.rows):
             _damaged(f"{name}/{SCORES} does not fit the other files", found)
 

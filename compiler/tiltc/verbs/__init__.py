@@ -55,6 +55,15 @@ def add_store_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_verify_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of a verb that opens evidence."""
+    parser.add_argument(
+        "--verify-evidence",
+        action="store_true",
+        help="read every file of the evidence again, where 2 GB and more are taken as they were last seen",
+    )
+
+
 def cache_of(args: argparse.Namespace) -> Path | None:
     """Where what follows from evidence is kept, beside the store; None with `--no-cache`."""
     return None if getattr(args, "no_cache", False) else args.store.parent / "derived"

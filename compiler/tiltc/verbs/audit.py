@@ -15,6 +15,7 @@ from tiltc.verbs import (
     add_report_flags,
     add_spec_flags,
     add_store_flag,
+    add_verify_flag,
     cache_of,
     report,
 )
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labeller-model", metavar="NAME", help="the model that `--labeller` asks")
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
+    add_verify_flag(parser)
     add_store_flag(parser)
     add_spec_flags(parser)
     add_report_flags(parser)
@@ -118,7 +120,7 @@ def _opened(args: argparse.Namespace) -> tuple[SpecFile | None, Evidence | None,
     spec_file, folder, found = _located(args.evidence, args)
     if args.set and spec_file is None and not found.failed:
         raise UsageError("`--set` changes a spec, and an evidence folder was named")
-    return spec_file, _opened_folder(folder, found), found
+    return spec_file, _opened_folder(folder, args, found), found
 
 
 def _located(path: Path, args: argparse.Namespace) -> tuple[SpecFile | None, Path | None, Diagnostics]:
@@ -137,12 +139,12 @@ def _located(path: Path, args: argparse.Namespace) -> tuple[SpecFile | None, Pat
     return spec_file, folder, found
 
 
-def _opened_folder(folder: Path | None, found: Diagnostics) -> Evidence | None:
+def _opened_folder(folder: Path | None, args: argparse.Namespace, found: Diagnostics) -> Evidence | None:
     from tiltc.evidence import open_evidence
 
     if folder is None:
         return None
-    evidence, said = open_evidence(folder)
+    evidence, said = open_evidence(folder, verify=args.verify_evidence or None)
     found.extend(said)
     if evidence is not None and not evidence.manifest.sae.features:
         helps = ["name an SAE of the model in the spec, and harvest again"]
@@ -158,7 +160,7 @@ def _matched(args: argparse.Namespace, evidence: Evidence, found: Diagnostics) -
 
     _, folder, said = _located(args.reference, args)
     found.extend(said)
-    reference = _opened_folder(folder, found)
+    reference = _opened_folder(folder, args, found)
     if reference is None:
         return None
     pairs, said = matched(evidence, reference)

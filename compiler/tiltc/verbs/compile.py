@@ -15,6 +15,7 @@ from tiltc.verbs import (
     add_report_flags,
     add_spec_flags,
     add_store_flag,
+    add_verify_flag,
     cache_of,
     report,
     spec_path,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evidence", type=Path, metavar="DIR", help="an evidence folder, instead of looking in the store"
     )
     parser.add_argument("--no-cache", action="store_true", help="recompute everything that follows from the evidence")
+    add_verify_flag(parser)
     add_store_flag(parser)
     add_spec_flags(parser)
     add_report_flags(parser)
@@ -122,7 +124,7 @@ def _evidence(args: argparse.Namespace, spec_file: SpecFile, found: Diagnostics)
         found.extend(said)
     if folder is None:
         return None
-    evidence, said = open_evidence(folder)
+    evidence, said = open_evidence(folder, verify=args.verify_evidence or None)
     found.extend(said)
     if evidence is not None and args.evidence is not None:
         found.extend(answers(evidence.manifest, spec_file.spec, spec_file.folder))
