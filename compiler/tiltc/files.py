@@ -100,6 +100,9 @@ def write_files(folder: Path, fills: Mapping[str, Callable[[Path], object]], rem
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = {*fills, *remove}
+    for name in names:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     settle(folder, names)
     sweep(folder)
     work = _beside(folder)

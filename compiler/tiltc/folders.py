@@ -157,11 +157,14 @@ def _holds(folder: Path, names: str) -> bool:
 
 
 def _plan(folder: Path) -> bool:
-    return says(folder / "plan.json", '"plan_version"') or says(folder / "rows.parquet", "margin_offset", "row_id")
+    return says(folder / "plan.json", '"plan_version"', '"pins"') or says(
+        folder / "rows.parquet", "margin_offset", "row_id"
+    )
 
 
 def _run(folder: Path) -> bool:
-    return says(folder / "run.json", '"run"', '"mode"') or says(folder / "record.json", '"start_model"', '"mode"')
+    begun = says(folder / "run.json", '"run"', '"mode"', '"processes"', '"sessions"')
+    return begun or says(folder / "record.json", '"start_model"', '"mode"', '"weights"')
 
 
 def _store(folder: Path) -> bool:
@@ -175,7 +178,7 @@ RUN_FOLDERS = ("plan", "reference", "checkpoints", "model", "verify")
 
 PLAN = Kind("a plan", _plan)
 RUN = Kind("a run", _run, r"run\.lock")
-AUDIT = Kind("an audit", lambda folder: says(folder / "audit.json", '"audit_version"'))
+AUDIT = Kind("an audit", lambda folder: says(folder / "audit.json", '"audit_version"', '"hypotheses"'))
 STORE = Kind("an evidence store", _store)
 ROLLOUTS = Kind("a store of rollouts", lambda folder: _holds(folder, r"[0-9a-f]{64}\.jsonl|losses\.jsonl?"))
 DERIVED = Kind("a cache of derived results", lambda folder: _holds(folder, "[0-9a-f]{16}"))

@@ -32,18 +32,25 @@ class Verdict:
 
 
 def judge_all(
-    judge: Judge, rubric: str, asked: Iterable[tuple[str, str]], cache: Path, say: Callable[[int], object]
+    judge: Judge,
+    rubric: str,
+    asked: Iterable[tuple[str, str]],
+    cache: Path,
+    say: Callable[[int], object],
+    *,
+    by_user: bool = False,
 ) -> tuple[list[Verdict] | None, Diagnostics]:
     """The verdict on each (question, answer), one after the other.
 
     Args:
         cache: folder of verdicts by model and prompt; what is in it is not asked again.
         say: is told how many were judged.
+        by_user: `judge.endpoint` was given on the command line, not by a file.
 
     Findings: T546 no judge to ask, or one that gives no scores. An answer that gets none by itself is not usable.
     """
     found = Diagnostics()
-    endpoint = endpoint_of(judge)
+    endpoint = endpoint_of(judge, by_user)
     if not endpoint.url:
         helps = [f"write `endpoint:` beside `model:`, or set {ADDRESS}"]
         found.add("T546", None, f"no endpoint is named for `{judge.model}`", helps=helps)
@@ -64,20 +71,23 @@ def judge_all(
     return verdicts, found
 
 
-def endpoint_of(judge: Judge) -> Endpoint:
+def endpoint_of(judge: Judge, by_user: bool = False) -> Endpoint:
     """The endpoint that a spec names, or else the environment; its address is empty where neither does.
 
-    Only one that the environment names is the user's own and is given the key: a spec may come from anybody.
+    Only one that the user named, in the environment or on the command line, is given the key: a spec may come from anybody.
     """
     users = os.environ.get(ADDRESS, "").strip()
     address = judge.endpoint or users
-    return Endpoint(address, judge.model, KEY if address.rstrip("/") == users.rstrip("/") else "")
+    own = by_user or address.rstrip("/") == users.rstrip("/")
+    return Endpoint(address, judge.model, KEY if own else "")
 
 
 def _key_withheld(endpoint: Endpoint) -> list[str]:
     if endpoint.key or not os.environ.get(KEY, "").strip():
         return []
-    return [f"the key in {KEY} goes only to the endpoint that {ADDRESS} names: set it, too, if this one is yours"]
+    return [
+        f"the key in {KEY} goes only to an endpoint that you name: set {ADDRESS} to the same address if this one is yours"
+    ]
 
 
 def _verdict(endpoint: Endpoint, rubric: str, question: str, answer: str, cache: Path) -> Verdict:

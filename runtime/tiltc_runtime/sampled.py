@@ -25,6 +25,7 @@ from tiltc.judge import judge_all
 from tiltc.parse import Definition, SpecFile
 from tiltc.parse.standard import standard_library
 from tiltc.questions import is_builtin, read_questions
+from tiltc.source import COMMAND_LINE
 from tiltc.spec import Contrast, Verify
 from tiltc_runtime.disk import hashes
 from tiltc_runtime.inputs import Inputs, placed
@@ -59,7 +60,10 @@ def sampled_sets(inputs: Inputs, spec_file: SpecFile, folder: Path, say: Say) ->
         if not place.is_dir():
             told = _Told(name, say)
             with placed(spec_file.definition_at(name, "contrast")):
-                _Sampling(inputs, definition, contrast, questions, folder.parent, told).write(place, recipe, policy)
+                made = _Sampling(
+                    inputs, definition, contrast, questions, folder.parent, told, _by_user(spec_file, name)
+                )
+                made.write(place, recipe, policy)
             did = True
         examples = kept_examples(read_answers(place / ANSWERS))
         sets[examples_digest(examples)] = examples
@@ -88,6 +92,12 @@ class _Told:
         self.say(f"`{self.name}`: {text}")
 
 
+def _by_user(spec_file: SpecFile, name: str) -> bool:
+    """Was the address of a concept's judge given on the command line?"""
+    at = spec_file.definition_at(name, "contrast", "judge", "endpoint")
+    return at is not None and at.path.startswith(COMMAND_LINE)
+
+
 def _questions(definition: Definition, contrast: Contrast, at: Span | None) -> tuple[str, ...]:
     if is_builtin(contrast.questions):
         prompts, found = read_prompts(contrast.questions)
@@ -109,6 +119,8 @@ class _Sampling:
     questions: tuple[str, ...]
     store: Path
     say: Say
+    #: the judge's address comes from the command line
+    by_user: bool = False
 
     def write(self, place: Path, recipe: Recipe, policy: Policy) -> None:
         """Sample, filter, and make the set's folder appear."""
@@ -189,6 +201,7 @@ class _Sampling:
             [(answers[i].prompt, answers[i].response) for i in open_],
             self.store / "judged",
             lambda k: self.say(f"{k} of {len(open_)} answers judged") if k % 25 == 0 or k == len(open_) else None,
+            by_user=self.by_user,
         )
         if verdicts is None:
             raise Refused(found)

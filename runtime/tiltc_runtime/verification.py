@@ -16,7 +16,6 @@ from tiltc.canonical import sha256_text
 from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import adapted_digest, weights_digest
-from tiltc.files import writing
 from tiltc.folders import ROLLOUTS, over_input, refusal
 from tiltc.paths import found_at
 from tiltc.plan import Plan
@@ -41,7 +40,7 @@ from tiltc_runtime.scoring import gates_read_features, score_texts
 
 Say = Callable[[str], None]
 
-VERIFY_FOLDER, ROLLOUTS_FILE = "verify", "rollouts.jsonl"
+VERIFY_FOLDER = "verify"
 
 
 @dataclass(frozen=True)
@@ -274,16 +273,15 @@ def _measure(
         say(f"{name}: reading {len(sampled.rollouts)} rollouts through the SAE")
         answers[name] = _scored(start, policy, prompts, sampled.rollouts)
     out = run.folder / VERIFY_FOLDER
-    _write_rollouts(out / ROLLOUTS_FILE, prompts, answers)
     activations = _prompt_activations(start, prompts) if gates_read_features(run.plan) else None
     controls = () if others.control is None else others.control.plan.controls
     report, more = assess(Trial(run.plan, asked, prompts, answers, activations, controls))
     found.extend(more)
-    write_report(report, out)
+    write_report(report, out, lambda file: _write_rollouts(file, prompts, answers))
     if others.swept:
         report, more = _with_frontiers(report, start, run, others, answers["start"], prompts, store, say)
         found.extend(more)
-    write_report(report, out)
+        write_report(report, out)
     return report, found
 
 
@@ -415,7 +413,7 @@ def _prompt_activations(start: _Start, prompts: Sequence[Prompt]) -> csc_matrix:
 
 def _write_rollouts(file: Path, prompts: Sequence[Prompt], answers: Mapping[PolicyName, Answers]) -> None:
     """Everything that was sampled, one line per rollout, for whoever wants to look further."""
-    with writing(file) as part, open(part, "w", encoding="utf-8", newline="\n") as out:
+    with open(file, "w", encoding="utf-8", newline="\n") as out:
         for policy, said in answers.items():
             for rollout in said.rollouts:
                 row = {"policy": policy, "messages": prompts[rollout.prompt].messages, **asdict(rollout)}

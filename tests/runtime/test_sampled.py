@@ -299,6 +299,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.keys: list[str | None] = []
         self.reply: Callable[[str], tuple[int, bytes]] = lambda _: (200, said('{"score": 50}'))
 
 
@@ -315,6 +316,7 @@ def judge() -> Iterator[tuple[Judge, str]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][0]["content"]
             state.asked.append(prompt)
+            state.keys.append(self.headers["Authorization"])
             status, data = state.reply(prompt)
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -417,6 +419,22 @@ def test_a_judge_that_fails_is_a_finding(
     assert folder is None
     assert refusal(found) == "T546"
     assert says in next(iter(found)).primary.text
+
+
+@pytest.mark.parametrize("mine", [False, True])
+def test_the_key_goes_to_a_judge_of_the_command_line(
+    made: Path, first: Path, judge: tuple[Judge, str], monkeypatch: pytest.MonkeyPatch, mine: bool
+) -> None:
+    """An endpoint that a file names is asked without the key; one that `--set` names is the user's own."""
+    state, url = judge
+    monkeypatch.setenv("TILTC_JUDGE_KEY", "s3cret")
+    monkeypatch.delenv("TILTC_JUDGE", raising=False)
+    named = f"      judge: {{model: m, endpoint: '{url}', rubric: Key {mine}.}}\nsignals:"
+    (made / "judged.yaml").write_text(SPEC.replace("signals:", named), encoding="utf-8")
+    spec_file, _ = parse(str(made / "judged.yaml"), [setting("judge.endpoint", url)] if mine else [])
+    assert spec_file is not None
+    harvest(only_own(spec_file), first.parent, device="cpu")
+    assert set(state.keys) == {"Bearer s3cret" if mine else None}
 
 
 def test_nobody_to_ask(made: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,7 +297,8 @@ Example:
 
 What to do: check the endpoint (`judge.endpoint` in the spec, or TILTC_JUDGE), the model's name and the key in
 TILTC_JUDGE_KEY, and harvest again; or remove `judge:`. The endpoint must speak OpenAI's `/chat/completions`. The key goes
-only to the endpoint that TILTC_JUDGE names, never to one that a spec brings along, and over https or to this machine.""",
+only to the endpoint that TILTC_JUDGE or `--set` names, never to one that a spec brings along, and over
+https or to this machine.""",
     ),
     _error(
         "T547",
