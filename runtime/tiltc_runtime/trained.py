@@ -24,7 +24,7 @@ VERDICTS: tuple[tuple[Kind, Status], ...] = (("no_tokens", "empty"), ("same_toke
 #: characters that an example shows, and those of them before the first difference
 SHOWN, BEGINNING = 60, 12
 #: what the header of a turn names, beside the role that the message gives
-ROLES = ("assistant", "model", "chatbot", "gpt", "user", "human", "system")
+ROLES = ("assistant", "model", "chatbot", "gpt", "bot")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ def read_row(pair: Pair, encoded: Encoded) -> RowReading:
         return RowReading("too_long")
     prompt, *said = encoded.said
     there = {at: (pair.chosen, pair.rejected)[at] for at in pair.sides}
-    each = [wording(there[at], said[at], cut=encoded.cut[at]) if at in there else Wording() for at in (0, 1)]
+    each = [
+        wording(there[at], said[at], before=prompt.whole, cut=encoded.cut[at]) if at in there else Wording()
+        for at in (0, 1)
+    ]
     # what the prompt ends in may be the beginning of the response's first token
     spoken = prompt._replace(whole=prompt.whole + said[pair.sides[0]].whole)
     asked = wording(pair.prompt, spoken, ordered=False) if pair.prompt else Wording()

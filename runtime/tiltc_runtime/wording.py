@@ -1,7 +1,8 @@
 """Do the tokens of a text say what the text says?
 
 White space at a text's ends, between words and in empty lines may differ, as may characters that Unicode counts as the
-same: templates trim, and tokenizers tidy up. Of a text that was cut, what was read must be its beginning.
+same: templates trim, and tokenizers tidy up. A text may begin in its prompt's tokens, where the generation prompt opens what
+the text opens. Of a text that was cut, what was read must be its beginning.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from tiltc.pairs import Text
 
-#: characters that a template may put before a text; so many and fewer of a cut text show nothing
+#: characters that a template may put before a text, or that a text has in its prompt; so few of a cut text show nothing
 LEAD = 64
 
 
@@ -32,7 +33,7 @@ class Wording:
         kind: what is wrong with it; None where the tokens say all of it.
         text: what is to be read in place of the text; None is the text itself.
         lead: what the tokens say before it.
-        trimmed: the tokens lack white space at its ends.
+        trimmed: its white space differs.
     """
 
     kind: Literal["no_tokens", "left_out", "rewritten"] | None = None
@@ -41,25 +42,29 @@ class Wording:
     trimmed: bool = False
 
 
-def wording(text: Text, said: Said, *, cut: bool = False, ordered: bool = True) -> Wording:
+def wording(text: Text, said: Said, *, before: str = "", cut: bool = False, ordered: bool = True) -> Wording:
     """How a text, or the contents of messages one after the other, stand in what their tokens say.
 
     Args:
+        before: what the tokens before them say.
         cut: the text's end was not read.
         ordered: messages stand in their order; templates of some models move the system turn of a prompt.
     """
     contents = [text] if isinstance(text, str) else [str(message["content"]) for message in text]
     whole = _composed(said.whole.rstrip("\ufffd") if cut else said.whole)
-    for trimmed, of_text, of_tokens in _FOLDS:
-        folded = of_tokens(whole)
-        start = _start([of_text(_composed(content)) for content in contents], folded, cut, ordered)
-        if start is not None:
-            return _called(text, said) or Wording(lead=folded[:start], trimmed=trimmed)
     body = said.text.strip()
+    for fold in _FOLDS:
+        folded = fold.tokens(whole)
+        texts = [fold.text(_composed(content)) for content in contents]
+        start = _start(texts, folded, cut, ordered)
+        if start is None and _begun(texts, fold.tokens(_composed(before[-LEAD:])), folded, cut):
+            start = 0
+        if start is not None:
+            read = None if fold.same else body
+            return _called(text, said) or Wording(text=read, lead=folded[:start], trimmed=fold.trims)
     if not body:
         return Wording() if cut else Wording("no_tokens", "")
-    part, full = "".join(body.split()), "".join("".join(contents).split())
-    return Wording("left_out" if _within(part, full) else "rewritten", body)
+    return Wording("left_out" if _within(_letters(body), _letters("".join(contents))) else "rewritten", body)
 
 
 def _called(text: Text, said: Said) -> Wording | None:
@@ -84,6 +89,15 @@ def _start(contents: Sequence[str], whole: str, cut: bool, ordered: bool) -> int
     return first or 0
 
 
+def _begun(contents: Sequence[str], before: str, whole: str, cut: bool) -> bool:
+    """Does the first content begin in what stands before, and go on at once?"""
+    first, *rest = contents
+    for size in range(1, min(len(first), len(before)) + 1):
+        if before.endswith(first[:size]) and _start([first[size:].lstrip(), *rest], whole.lstrip(), cut, True) == 0:
+            return True
+    return False
+
+
 def _cut_start(content: str, whole: str, at: int) -> int | None:
     """Where a content stands of which the end was not read."""
     if len(whole) - at <= LEAD:
@@ -105,11 +119,26 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-#: (is it trimmed?, applied to texts, applied to what tokens say), the exact one first
-_FOLDS: tuple[tuple[bool, Callable[[str], str], Callable[[str], str]], ...] = (
-    (False, _as_it_is, _as_it_is),
-    (True, str.strip, _as_it_is),
-    (True, _lines, _lines),
+def _letters(text: str) -> str:
+    return "".join(text.split())
+
+
+class Fold(NamedTuple):
+    """What is made of a text and of what tokens say, before one is looked for in the other."""
+
+    text: Callable[[str], str]
+    tokens: Callable[[str], str]
+    #: the white space that it leaves out is at the text's ends or between words; is it any at all?
+    same: bool = True
+    trims: bool = True
+
+
+#: the exact one first; the last leaves out where lines end, so that detectors read the lines that are trained
+_FOLDS = (
+    Fold(_as_it_is, _as_it_is, trims=False),
+    Fold(str.strip, _as_it_is),
+    Fold(_lines, _lines),
+    Fold(_letters, _letters, same=False),
 )
 
 

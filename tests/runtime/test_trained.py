@@ -26,6 +26,16 @@ KNOWN = (
     "{% for m in messages %}{% if m['role'] in ('user', 'assistant') %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
     "<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+#: the newer Qwens' way: the generation prompt opens a thought, and an answer has one, or an empty one
+OPENED = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and '<think>' not in m['content'] %}"
+    "<think>\n\n</think>\n\n{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+#: GLM's way: white space of thoughts is the template's
+SPACED = KNOWN.replace(
+    "m['content'] }}", "m['content'].replace('<think>\n', '<think>').replace('\n</think>\n', '</think>') }}"
+)
 #: Qwen's way: the last answer gets an empty thought
 EMPTY_THOUGHT = KNOWN.replace(
     "{{ m['role'] }}\n", "{{ m['role'] }}\n{% if m['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
@@ -43,6 +53,14 @@ def with_roles(answer: str, rows: int = ROWS) -> list[dict[str, Any]]:
     for row in made[:rows]:
         for side in ("chosen", "rejected"):
             row[side][0]["role"] = answer
+    return made
+
+
+def with_thoughts() -> list[dict[str, Any]]:
+    made = shouting_rows(ROWS)
+    for row in made:
+        for side in ("chosen", "rejected"):
+            row[side][0]["content"] = f"<think>\nwhich {side}\n</think>\n\n{row[side][0]['content']}"
     return made
 
 
@@ -86,15 +104,15 @@ def codes(differences: Differences) -> list[str]:
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int], list[str]]] = {
-    "a role that is written as it is": ({"rows": with_roles("gpt")}, {"header": 24}, {"header": 24}, ["T561"]),
+    "a role that is written as it is": ({"rows": with_roles("helper")}, {"header": 24}, {"header": 24}, ["T561"]),
     "a role that is left out": (
-        {"rows": with_roles("gpt"), "template": KNOWN}, {"empty": 24}, {"no_tokens": 24}, ["T561"],
+        {"rows": with_roles("helper"), "template": KNOWN}, {"empty": 24}, {"no_tokens": 24}, ["T561"],
     ),
     "some rows of another role": (
-        {"rows": with_roles("gpt", 5)}, {"header": 5, "ok": 19}, {"header": 5}, ["T560"],
+        {"rows": with_roles("helper", 5)}, {"header": 5, "ok": 19}, {"header": 5}, ["T560"],
     ),
     "some rows of a role that is left out": (
-        {"rows": with_roles("gpt", 5), "template": KNOWN}, {"empty": 5, "ok": 19}, {"no_tokens": 5}, ["T560"],
+        {"rows": with_roles("helper", 5), "template": KNOWN}, {"empty": 5, "ok": 19}, {"no_tokens": 5}, ["T560"],
     ),
     "upper case": (
         {"rows": shouting_rows(ROWS), "template": changed("message['content'] | upper")},
@@ -138,6 +156,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int], list[str]
         {"rows": shouting_rows(ROWS), "template": changed("' ' + message['content'] | trim")}, {"ok": 24}, {}, [],
     ),
     "an empty thought": ({"rows": shouting_rows(ROWS), "template": EMPTY_THOUGHT}, {"ok": 24}, {}, []),
+    "thoughts that the prompt opens": (
+        {"rows": with_thoughts(), "template": OPENED}, {"ok": 24}, {}, [],
+    ),
+    "thoughts in other white space": ({"rows": with_thoughts(), "template": SPACED}, {"ok": 24}, {}, []),
+    "thoughts that the prompt opens and the rows do not have": (
+        {"rows": shouting_rows(ROWS), "template": OPENED}, {"ok": 24}, {}, [],
+    ),
     "characters put together": (
         {"rows": as_text("\nAnswer:", " e\u0301"), "normalizer": normalizers.NFC()}, {"ok": 24}, {}, [],
     ),
@@ -160,9 +185,19 @@ def test_the_tokens_at_the_border_are_named() -> None:
     assert '"*", the sequence goes on with "**' in finding.notes[0]
 
 
+def test_where_lines_end_otherwise_the_tokens_are_read() -> None:
+    """White space that moves the ends of lines is no loss, but what detectors see of lines is what is trained."""
+    pairs = normalise(with_thoughts(), "rows")[0] or []
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = SPACED
+    reading = read_row(pairs[0], encode_pair(tokenizer, pairs[0], 256))
+    assert (reading.responses[0].text or "").startswith("<think>which chosen</think>\n")
+    assert not reading.kinds
+
+
 def test_findings_name_rows_and_texts() -> None:
     """A note counts rows, and shows where text and tokens part in the first of them."""
-    _, differences = read(with_roles("gpt", 5), KNOWN)
+    _, differences = read(with_roles("helper", 5), KNOWN)
     (finding,) = untrained(differences, ROWS, "rows", None)
     assert finding.primary.text.startswith("5 of 24 rows of rows")
     assert finding.notes[0].startswith("5 rows: nothing of a response is among its tokens")
@@ -227,7 +262,7 @@ def test_a_text_that_lost_letters_is_not_whole(text: str, at: int) -> None:
 
 def test_differences_add_up() -> None:
     """Parts of a data set say together what the whole says, but for examples beyond the first."""
-    rows = with_roles("gpt", 9)
+    rows = with_roles("helper", 9)
     tokenizer = tiny_tokenizer()
     pairs = normalise(rows, "rows")[0] or []
     encoded = [encode_pair(tokenizer, pair, 256) for pair in pairs]
