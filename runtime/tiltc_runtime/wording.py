@@ -99,9 +99,7 @@ def _begun(contents: Sequence[str], before: str, whole: str, cut: bool) -> bool:
 
 
 def _cut_start(content: str, whole: str, at: int) -> int | None:
-    """Where a content stands of which the end was not read."""
-    if len(whole) - at <= LEAD:
-        return at
+    """Where a content stands of which the end was not read, if any of it was."""
     return next((j for j in range(at, at + LEAD + 1) if content.startswith(whole[j:])), None)
 
 

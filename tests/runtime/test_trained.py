@@ -185,6 +185,15 @@ def test_the_tokens_at_the_border_are_named() -> None:
     assert '"*", the sequence goes on with "**' in finding.notes[0]
 
 
+def test_a_header_that_merges_is_no_other_header() -> None:
+    """A role whose last letters become one token with the text's first ones is the role that the prompt ends in."""
+    rows = [{**row, "chosen": [{"role": "t", "content": "he cat"}]} for row in with_roles("t")]
+    merging = "{% for m in messages %}\n{{ m['role'] }}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}\nt{% endif %}"
+    statuses, differences = read(rows, merging)
+    assert dict(statuses) == {"ok": ROWS}
+    assert set(differences.kinds) == {"no_prefix"}
+
+
 def test_where_lines_end_otherwise_the_tokens_are_read() -> None:
     """White space that moves the ends of lines is no loss, but what detectors see of lines is what is trained."""
     pairs = normalise(with_thoughts(), "rows")[0] or []
@@ -207,8 +216,11 @@ def test_findings_name_rows_and_texts() -> None:
 def test_cut_responses_are_compared_up_to_the_cut() -> None:
     """Wherever a sequence is cut, good rows are good, and what a template changes before the cut is seen."""
     upper = changed("message['content'] | upper")
-    for max_length in range(20, 90, 3):
-        assert not read(tiny_pairs(6), max_length=max_length)[1].unread
+    colourful = [row | {"chosen": [{"role": "assistant", "content": "a 🎉🎉🎉 é cat " * 8}]} for row in tiny_pairs(6)]
+    for max_length in range(20, 180):
+        # where nothing is left but how all responses begin, both are the same
+        assert read(tiny_pairs(2), EMPTY_THOUGHT, max_length=max_length)[1].kinds.keys() <= {"same_tokens"}
+        assert read(colourful[:2], max_length=max_length)[1].kinds.keys() <= {"same_tokens"}
     _, differences = read(shared_beginning(), upper, max_length=200)
     assert differences.kinds["rewritten"].rows == ROWS
 
