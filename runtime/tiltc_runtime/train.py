@@ -20,6 +20,7 @@ from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import weights_digest
 from tiltc.files import place_folder
 from tiltc.folders import RUN, mark
+from tiltc.spec import HubRef
 from tiltc_runtime.admit import Admitted, admit
 from tiltc_runtime.asked import Form
 from tiltc_runtime.checkpoints import SealCheckpoints, kept_checkpoints, step_of
@@ -30,6 +31,7 @@ from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.methods import maker
 from tiltc_runtime.moved import nothing_changed, sample, share_moved
 from tiltc_runtime.places import refused_inputs, refused_run
+from tiltc_runtime.portable import name_base
 from tiltc_runtime.progress import Diverged, Progress, Say
 from tiltc_runtime.reach import reach
 from tiltc_runtime.record import (
@@ -205,7 +207,7 @@ def _train(job: Job, found: Diagnostics) -> RunRecord:
         before = sample(trainer.model)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     moved = share_moved(before, trainer.model)
-    _save(trainer, folder.model)
+    _save(trainer, folder.model, job.admitted.plan.model)
     record = _record(job, trainer, moved) if main else None
     if record is not None:
         record = write_record(record, folder.path)
@@ -255,7 +257,7 @@ class NoInputGradients(TrainerCallback):
         self.model.disable_input_require_grads()
 
 
-def _save(trainer: Any, place: Path) -> None:
+def _save(trainer: Any, place: Path, model: str | HubRef) -> None:
     """Write the model beside its place and move it there, so that `model/` is whole or absent."""
     part = place.with_name(f"{place.name}.part")
     trainer.save_model(str(part))
@@ -263,6 +265,7 @@ def _save(trainer: Any, place: Path) -> None:
     if trainer.accelerator.is_main_process:
         for name in BY_PRODUCTS:
             (part / name).unlink(missing_ok=True)
+        name_base(part, model)
         # a model without a record: the run was killed just before its end
         place_folder(part, place)
 

@@ -31,6 +31,7 @@ from tiltc_runtime.asked import CONVERSATIONS, Form, Prompt, asked_ids, encode_a
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer
 from tiltc_runtime.methods.shared import adapter_of, start_policy
 from tiltc_runtime.pairs import Pair, Text
+from tiltc_runtime.portable import base_folder
 from tiltc_runtime.pretrained import pretrained, pretrained_model
 from tiltc_runtime.refused import Refused
 from tiltc_runtime.sae import Sae, load_sae
@@ -147,11 +148,11 @@ def load_reward_model(folder: Path) -> Any:
     if not (folder / "adapter_config.json").is_file():
         whole = pretrained_model(AutoModelForSequenceClassification, folder, num_labels=1)
         return whole.eval().requires_grad_(False)
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
-    name = str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path)
-    config = pretrained(AutoConfig, name, num_labels=1)
-    base: Any = pretrained_model(AutoModelForSequenceClassification, name, config=config)
+    place = base_folder(folder)
+    config = pretrained(AutoConfig, place, num_labels=1)
+    base: Any = pretrained_model(AutoModelForSequenceClassification, place, config=config)
     adapted: Any = PeftModel.from_pretrained(base, str(folder))
     return adapted.merge_and_unload().eval().requires_grad_(False)
 
