@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,17 @@ def test_a_prompt_is_cut_at_the_last_turn() -> None:
         pair = got.pairs[0]
         assert (pair.prompt, pair.chosen, pair.rejected) == (text, "Great, yes", "Great, no")
         assert f"cut at `{marker}` in 1" in got.line
+
+
+def test_a_dialogue_within_the_question_marks_nothing() -> None:
+    """A transcript in the question has turns of its own; where the answer has no marker the prompt is a guess, and said."""
+    asked = "Continue.\n\nHuman: Hi\n\nAssistant: Ho\n\nHuman: Is it?\n\n"
+    row = {"chosen": f"{asked}Yes.", "rejected": f"{asked}No."}
+    assert (one(row).prompt, one(row).chosen) == (asked, "Yes.")
+    assert said([row]) == ["T551"]
+    earlier = {"chosen": f"{asked[:-7]}it?\n\nAssistant: Yes.", "rejected": f"{asked[:-7]}he?\n\nAssistant: No."}
+    assert one(earlier).prompt == "Continue.\n\nHuman: Hi\n\nAssistant:"
+    assert said([earlier]) == []
 
 
 def test_no_word_is_cut() -> None:
@@ -333,6 +345,25 @@ def test_implied_prompts_are_those_that_were_given(tmp_path: Path) -> None:
     ]
     implied = [{side: row["prompt"] + row[side] for side in ("chosen", "rejected")} for row in explicit]
     assert taken(implied).pairs == taken(explicit).pairs
+
+
+def test_rows_left_out_stay_out(tmp_path: Path) -> None:
+    """What the spec allows to be left out is in no evidence, plan or export, and the rest is exported as it was."""
+    rows: list[Row] = list(shouting_rows())
+    rows.insert(3, {"prompt": None, "chosen": 3, "rejected": []})
+    spec = SPEC.replace("./{data}", "{{file: ./{data}, skip: 5%}}")
+    world = make_world(tmp_path, rows, spec=spec)
+    world.write("pairs.jsonl", (tmp_path / "pairs.jsonl").read_text() + "{broken\n")
+    assert world.tiltc("harvest", "spec.yaml").codes == ["T516"]
+    world.write("spec.yaml", (tmp_path / "spec.yaml").read_text().replace("5%", "10%"))
+    harvested = world.tiltc("harvest", "spec.yaml")
+    assert (harvested.code, harvested.codes) == (0, ["T553"]), harvested.out
+    assert "2 rows left out" in harvested.err
+    assert world.tiltc("compile", "spec.yaml", "-o", "plan").code == 0
+    exported = world.tiltc("export", "plan", "-o", "out.jsonl")
+    assert exported.code == 0, exported.out + exported.err
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [{k: line[k] for k in ("prompt", "chosen", "rejected")} for line in lines] == shouting_rows()
 
 
 def test_harvest_says_what_it_took(tmp_path: Path) -> None:

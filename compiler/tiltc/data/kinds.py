@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from tiltc.data.arrow import arrow_table
 from tiltc.data.places import COMPRESSED, Unreadable, choose_split, kind_of
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def _are_columns(value: Any) -> bool:
 
 def table_of(path: Path) -> pa.Table | None:
     """The table of a Parquet or Arrow file that `scan_file` has read; None for a file of another kind."""
-    reader = {".parquet": _parquet_table, ".arrow": _arrow_table}.get(kind_of(path) or "")
+    reader = {".parquet": _parquet_table, ".arrow": arrow_table}.get(kind_of(path) or "")
     if reader is None:
         return None
     with opened(path) as file:
@@ -268,23 +269,15 @@ def _parquet_table(file: BinaryIO) -> pa.Table:
 
 
 def _arrow(file: BinaryIO, asked: _Asked) -> Scan:
-    return _of_table(_arrow_table(file), asked.texts)
-
-
-def _arrow_table(file: BinaryIO) -> pa.Table:
-    import pyarrow as pa
-
-    try:
-        return pa.ipc.open_stream(file).read_all()
-    except pa.ArrowInvalid:
-        file.seek(0)
-        return pa.ipc.open_file(file).read_all()
+    return _of_table(arrow_table(file), asked.texts)
 
 
 def _of_table(table: pa.Table, texts: Sequence[str] = ()) -> Scan:
     names = table.column_names
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise Unreadable(f"has two columns `{twice}`")
+    # offsets that lead out of a column would end the process, not the reading
+    table.validate(full=True)
     columns = [_values(name, table.column(name)) for name in names]
     return Scan.of(given([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)], texts))
 

@@ -32,6 +32,11 @@ MARKERS: dict[str, str] = {
 #: markers that texts have for other reasons too: they count where most prompts have them
 _WEAK = frozenset(("### Answer:", "Answer:", "TL;DR:"))
 _MARKERS = {name: re.compile(pattern) for name, pattern in MARKERS.items()}
+#: how a turn of the user's begins
+_USERS = re.compile(
+    r"(?:^|\n)[ \t]{0,8}(?:Human|HUMAN|User|USER|Q|Question):|<\|im_start\|>user|\[INST\]|###? ?(?:Instruction|Human|User|Input):"
+    r"|<start_of_turn>user|<\|user\|>|<\|start_header_id\|>user|\bUSER:"
+)
 
 
 @dataclass(frozen=True)
@@ -83,10 +88,18 @@ def _found(text: str) -> Iterable[str]:
 def _cut(chosen: str, rejected: str, end: int, order: Sequence[str]) -> Cut:
     for name in order:
         last = max((match.end() for match in _MARKERS[name].finditer(chosen, 0, end)), default=None)
-        if last is not None:
+        if last is not None and not _asked_again(chosen, rejected, last, end, name):
             return Cut(chosen[:last], chosen[last:], rejected[last:], name)
     at = _between_words(chosen, rejected, end)
     return Cut(chosen[:at], chosen[at:], rejected[at:], None)
+
+
+def _asked_again(chosen: str, rejected: str, last: int, end: int, name: str) -> bool:
+    """Whether a turn of the user's follows in what the texts share, and the answer to it has no marker: the dialogue is
+    part of the question, such as a transcript, and nothing marks where it ends."""
+    if not _USERS.search(chosen, last, end):
+        return False
+    return not any(_MARKERS[name].search(text, last) for text in (chosen, rejected))
 
 
 def _between_words(chosen: str, rejected: str, end: int) -> int:
