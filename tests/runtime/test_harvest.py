@@ -322,7 +322,7 @@ def test_rows_without_features(world: Path, tmp_path: Path) -> None:
     rows[7]["prompt"] = [{"role": "user", "content": "x" * 700}]
     err = io.StringIO()
     evidence, _ = open_evidence(
-        done(world, tmp_path, write_rows(tmp_path / "d.jsonl", rows), "train.max_length=300", err=err)
+        done(world, tmp_path / "store", write_rows(tmp_path / "d.jsonl", rows), "train.max_length=300", err=err)
     )
     assert evidence is not None
     statuses = evidence.table["status"].to_pylist()
@@ -356,10 +356,12 @@ def test_nothing_usable(world: Path, tmp_path: Path) -> None:
 
 def test_findings_have_places(world: Path, tmp_path: Path) -> None:
     """What is wrong with model, SAE, data or examples is said at its line of the spec, before anything is computed."""
-    found = harvest(spec(world, f"sae={tiny_sae_folder(tmp_path / 'wide', width=48)}"), tmp_path, device="cpu")[1]
+    found = harvest(
+        spec(world, f"sae={tiny_sae_folder(tmp_path / 'wide', width=48)}"), tmp_path / "store", device="cpu"
+    )[1]
     assert codes(found) == ["T510"]
     (world / "bad.yaml").write_text((world / "spec.yaml").read_text().replace("./sae", "./no-sae"), encoding="utf-8")
-    found = harvest(parse(str(world / "bad.yaml"))[0] or pytest.fail("no spec"), tmp_path, device="cpu")[1]
+    found = harvest(parse(str(world / "bad.yaml"))[0] or pytest.fail("no spec"), tmp_path / "store", device="cpu")[1]
     assert codes(found) == ["T509"]
     (finding,) = found
     assert finding.primary.span is not None
@@ -373,7 +375,7 @@ def test_bad_examples_file(world: Path, tmp_path: Path, monkeypatch: pytest.Monk
     moved = Path(shutil.copytree(world, tmp_path / "w"))
     lines = ['{"prompt": "a", "response": "b"}', "no", '{"prompt": "a", "response": "b", "label": 2}']
     (moved / "cats.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    found = harvest(spec(moved), tmp_path, device="cpu")[1]
+    found = harvest(spec(moved), tmp_path / "store", device="cpu")[1]
     assert codes(found) == ["T519"] * 3
 
 

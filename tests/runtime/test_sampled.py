@@ -482,7 +482,7 @@ def test_from_spec_to_plan(made: Path, first: Path, tmp_path: Path, how: str, mo
     path, store, plan = made / "steered.yaml", first.parent, tmp_path / "plan"
     wide = "budget: {drop: 100%, effective_sample: 0%}\n"
     path.write_text(
-        SPEC + f"    readout: direction\n    with: {how}\n    to: 90%\n    within: 50%\n{wide}", encoding="utf-8"
+        SPEC + f"    readout: direction\n    with: {how}\n    to: 50%\n    within: 10%\n{wide}", encoding="utf-8"
     )
     flags = ("--store", str(store))
     spec_file, _ = parse(str(path))
