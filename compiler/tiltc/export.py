@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from gzip import GzipFile
 from pathlib import Path
@@ -38,7 +38,9 @@ from tiltc.pairs import Wish, take
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tiltc.data.kinds import Scan
     from tiltc.pairs import Row
+    from tiltc.plan import Plan
     from tiltc.planfile import LoadedPlan
 
 
@@ -52,6 +54,8 @@ class Exported:
 
     name: str
     rows: list[Row]
+    #: of the rows in their file, from 1: some of it may have been left out
+    numbers: Sequence[int]
     columns: dict[str, pa.Array | pa.ChunkedArray]
     #: the rows as their file has them written, where that is JSON
     texts: list[str] | None = None
@@ -79,7 +83,7 @@ def export(loaded: LoadedPlan, data: Path) -> tuple[Exported | None, Diagnostics
     _check_ids([pair.row_id for pair in taken.pairs], loaded, data.name, found)
     columns = _columns(loaded)
     _check_columns(rows, data.name, tuple(columns), found)
-    return (None if found.failed else _as_read(data, split_of(loaded.plan.data), rows, places, columns)), found
+    return (None if found.failed else _as_read(data, loaded.plan, scan, places, columns)), found
 
 
 def write_export(exported: Exported, path: Path) -> Diagnostics:
@@ -101,7 +105,7 @@ def write_export(exported: Exported, path: Path) -> Diagnostics:
     except NoForm as none:
         helps = ["write a `.jsonl` file, which keeps every row as it is"] if ending(path) == ".parquet" else []
         helps = helps or ["write a `.parquet` file", "or change the value or leave the column out, and compile again"]
-        text = f"row {none.row} of {exported.name}: `{none.column}`"
+        text = f"row {exported.numbers[none.row - 1]} of {exported.name}: `{none.column}`"
         found.add("T570", None, text, notes=[none.why], helps=helps)
     return found
 
@@ -202,15 +206,17 @@ def _columns(loaded: LoadedPlan) -> dict[str, pa.Array | pa.ChunkedArray]:
 
 def _as_read(
     data: Path,
-    split: str | None,
-    rows: list[Row],
+    plan: Plan,
+    scan: Scan,
     places: list[int],
     columns: dict[str, pa.Array | pa.ChunkedArray],
 ) -> Exported:
     """Args: places: of the rows among those that could be read."""
+    split = split_of(plan.data)
     texts, table = json_texts(data, split), _table(data, split)
+    rows, numbers = [scan.rows[i] for i in places], [scan.numbers[i] for i in places]
     written = [texts[i] for i in places] if texts else None
-    return Exported(data.name, rows, columns, written, None if table is None else table.take(places))
+    return Exported(data.name, rows, numbers, columns, written, None if table is None else table.take(places))
 
 
 def _table(data: Path, split: str | None) -> pa.Table | None:

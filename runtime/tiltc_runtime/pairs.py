@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiltc.data.kinds import Row, Scan, first_line
+from tiltc.data.kinds import Row, Scan, first_line, given
 from tiltc.datafile import data_sha256, read_pairs
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import local_path
@@ -73,7 +73,7 @@ def _from_hub(ref: HubRef) -> list[Row]:
 
         # written so, a folder of this name beside the spec is not taken for it
         data: Any = load_dataset(f"hf://datasets/{ref.hub}", ref.config, split=ref.split, revision=ref.revision)
-        rows: list[Row] = data.select(range(min(ref.rows or len(data), len(data)))).to_list()
+        rows: list[Row] = given(data.select(range(min(ref.rows or len(data), len(data)))).to_list())
     except Exception as error:
         notes = (f"{type(error).__name__}: {first_line(error)}",)
         refuse("T514", f"{ref.hub} can't be read from the hub", notes=notes)

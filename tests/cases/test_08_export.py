@@ -108,6 +108,30 @@ def test_shards_come_back_as_one_file(tmp_path: Path) -> None:
     assert pq.read_table(out).select(table.column_names).equals(pa.concat_tables([table, table]))
 
 
+def test_rows_that_were_left_out_stay_out(tmp_path: Path) -> None:
+    """With `skip:`, what was used is written beside its own decision, and a finding counts rows as the file does."""
+    from tests.cases.shout import shouting_rows
+    from tests.worlds import SPEC, make_world
+
+    rows = [row | {"n": i} for i, row in enumerate(shouting_rows())]
+    rows[2] = {"prompt": rows[2]["prompt"], "chosen": 7, "rejected": None}
+    rows[5]["n"] = "five"
+    spec = SPEC.replace("data: ./{data}", "data: {{file: ./{data}, skip: 1}}").replace("sae: ./sae", "sae: none")
+    world = make_world(tmp_path, rows, spec=spec)
+    for verb in (
+        ["harvest", "spec.yaml"],
+        ["compile", "spec.yaml", "-o", "plan"],
+        ["export", "plan", "-o", "out.jsonl"],
+    ):
+        said = world.tiltc(*verb)
+        assert said.code == 0, said.out + said.err
+    back = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    kept = [row for i, row in enumerate(rows) if i != 2]
+    assert [{k: v for k, v in row.items() if k not in ADDED} for row in back] == kept
+    said = world.tiltc("export", "plan", "-o", "out.parquet")
+    assert (said.code, "row 6 of pairs.jsonl: `n`" in said.out) == (1, True), said.out
+
+
 def test_an_export_never_lands_among_the_data(tmp_path: Path) -> None:
     """Written into the folder that is read, it would be a shard of it."""
     (tmp_path / "lines").mkdir()

@@ -42,14 +42,13 @@ def unknown_releases(file: SpecFile) -> Iterator[Diagnostic]:
 def known_releases() -> dict[str, tuple[str, ...]] | None:
     """The ids of every release; None where sae-lens is not installed, or keeps no list where it used to."""
     found = find_spec("sae_lens")
-    places = (
-        [Path(place) / "pretrained_saes.yaml" for place in (found.submodule_search_locations or ()) if found]
-        if found
-        else []
-    )
-    text = next((place.read_text(encoding="utf-8") for place in places if place.is_file()), "")
+    folders = [] if found is None else found.submodule_search_locations or []
+    lists = [file for folder in folders if (file := Path(folder) / "pretrained_saes.yaml").is_file()]
+    if not lists:
+        return None
+    text = lists[0].read_text(encoding="utf-8")
     starts = list(_RELEASE.finditer(text))
-    ends = [*(start.start() for start in starts[1:]), len(text)]
+    ends = [*(start.start() for start in starts[1:]), len(text)][: len(starts)]
     return {
         _plain(start[1]): tuple(_plain(one) for one in _ID.findall(text, start.end(), end))
         for start, end in zip(starts, ends, strict=True)
