@@ -216,8 +216,8 @@ def test_findings_name_rows_and_texts() -> None:
 def test_cut_responses_are_compared_up_to_the_cut() -> None:
     """Wherever a sequence is cut, good rows are good, and what a template changes before the cut is seen."""
     upper = changed("message['content'] | upper")
-    colourful = [row | {"chosen": [{"role": "assistant", "content": "a 🎉🎉🎉 é cat " * 8}]} for row in tiny_pairs(6)]
-    for max_length in range(20, 180):
+    colourful = [row | {"chosen": [{"role": "assistant", "content": "a 🎉🎉🎉 é cat " * 14}]} for row in tiny_pairs(6)]
+    for max_length in range(20, 420, 3):
         # where nothing is left but how all responses begin, both are the same
         assert read(tiny_pairs(2), EMPTY_THOUGHT, max_length=max_length)[1].kinds.keys() <= {"same_tokens"}
         assert read(colourful[:2], max_length=max_length)[1].kinds.keys() <= {"same_tokens"}
