@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.diagnostics import Diagnostics, Span
 from tiltc_runtime.pairs import Message, Pair, Text
 from tiltc_runtime.tokens import Encoded, Ids, bare_text, common, encode_response, prompt_ids
 
@@ -95,6 +96,14 @@ class Form(BaseModel):
     def _framed(self, text: str) -> str:
         return text if text.endswith(self.ends) and text.startswith(self.begins) else self.begins + text + self.ends
 
+    @property
+    def line(self) -> str:
+        """How everything is asked, for a line of progress; empty for plain conversations."""
+        if self.text:
+            framed = f" between {self.begins!r} and {self.ends!r}" if self.ends else ""
+            return f"rows are plain text: prompts are asked without a chat template{framed}"
+        return f"prompts are asked with the rows' {_written(self.arguments)}" if self.arguments else ""
+
     def matters(self, tokenizer: Any) -> bool:
         """Would anything be read otherwise than as a plain conversation?"""
         return bool(self.arguments or self.ends or (self.text and tokenizer.chat_template))
@@ -141,6 +150,15 @@ def _written(arguments: Mapping[str, Any]) -> str:
     """Arguments on one line; schemas of tools are long."""
     text = json.dumps(dict(arguments), sort_keys=True, ensure_ascii=False, default=str)
     return text if len(text) <= WIDEST else f"{text[:WIDEST]}..., sha256 {sha256_text(text)[:8]}"
+
+
+def check_form(form: Form, prompts: Sequence[Prompt], at: Span | None = None) -> Diagnostics:
+    """T566 when prompts can't be asked as the rows were trained, or are asked otherwise on purpose."""
+    found, notes = Diagnostics(), differing(form, prompts)
+    if notes:
+        helps = ["give the prompts the rows' `chat_template_kwargs` and `tools`, or rows and prompts one form"]
+        found.add("T566", at, "verify asks otherwise than rows are trained", notes=notes, helps=helps)
+    return found
 
 
 def asked_ids(tokenizer: Any, prompt: Prompt | Text) -> Ids:

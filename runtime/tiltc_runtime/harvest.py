@@ -79,6 +79,9 @@ def harvest(
         _say(err, f"harvest: {inputs.data.line}")
         found.extend(at_place(inputs.data.found, spec_file.at(("data",))))
         found.extend(inputs.differing(spec_file))
+        found.extend(inputs.asked_otherwise(spec_file))
+        for line in inputs.lines:
+            _say(err, f"harvest: {line}")
         folder = inputs.place(store)
         mark(store, STORE)
         with lock(store / f"{folder.name}.lock"):

@@ -17,7 +17,7 @@ from tiltc.evidence.find import manifests
 from tiltc.parse import SpecFile
 from tiltc.plan import DataPin, ModelPin
 from tiltc.spec import NO_SAE, Spec
-from tiltc_runtime.asked import Form
+from tiltc_runtime.asked import Form, check_form
 from tiltc_runtime.loading import (
     LoadedModel,
     embedding_rows,
@@ -30,9 +30,11 @@ from tiltc_runtime.loading import (
     tokenizer_digest,
 )
 from tiltc_runtime.pairs import Pair, Pairs, load_pairs
+from tiltc_runtime.prompts import read_prompts
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.sae import Sae, check_fits, load_sae
 from tiltc_runtime.sae_settings import check_settings
+from tiltc_runtime.templates import TODAY, asks_for_the_date
 from tiltc_runtime.tokens import READ, Encoded, Ids, encode_pair, row_status
 from tiltc_runtime.vocabulary import beyond, check_ids
 
@@ -133,6 +135,19 @@ class Inputs:
         for d in said:
             found.add(d.code, spec_file.at(("sae",)), d.primary.text, notes=d.notes)
         return found
+
+    @property
+    def lines(self) -> list[str]:
+        """What was decided about prompts and templates without being asked."""
+        day = f"the chat template asks for the date and is told {TODAY:%d %b %Y}"
+        return [line for line in (self.form.line, day if asks_for_the_date(self.tokenizer) else "") if line]
+
+    def asked_otherwise(self, spec_file: SpecFile) -> Diagnostics:
+        """T566, at the spec's `verify.prompts`, where they can't be asked as the rows will be trained."""
+        prompts, found = read_prompts(self.spec.verify.prompts, self.folder)
+        if prompts is None:
+            return found
+        return check_form(self.form, prompts, spec_file.at(("verify", "prompts")))
 
     def check_tokens(self) -> None:
         """Raises Refused (T565) where rows have tokens that the model's embedding has no row for."""

@@ -23,7 +23,7 @@ from tiltc.planfile import read_plan
 from tiltc.spec import Verify
 from tiltc_runtime.activations import read_prompt_features, read_texts
 from tiltc_runtime.admit import check_model, check_pin, check_sae
-from tiltc_runtime.asked import Form, differing
+from tiltc_runtime.asked import check_form
 from tiltc_runtime.assess import Answers, Trial, assess
 from tiltc_runtime.frontier import differences, frontiers
 from tiltc_runtime.loading import LoadedModel, load_model, load_tokenizer, model_folder, settings_key
@@ -204,15 +204,6 @@ def check_control(run: Run, control: Run) -> Diagnostics:
     differ = [name for name, value in both[0].items() if both[1][name] != value]
     if differ:
         found.add("T655", None, f"{control.folder}", notes=[f"other {name}" for name in differ])
-    return found
-
-
-def check_form(form: Form, prompts: Sequence[Prompt]) -> Diagnostics:
-    """T566 when prompts can't be asked as the rows were trained, or are asked otherwise on purpose."""
-    found, notes = Diagnostics(), differing(form, prompts)
-    if notes:
-        helps = ["give the prompts the rows' `chat_template_kwargs` and `tools`, or rows and prompts one form"]
-        found.add("T566", None, "verify asks otherwise than training did", notes=notes, helps=helps)
     return found
 
 

@@ -81,6 +81,18 @@ def test_rows_that_differ_among_themselves_are_a_finding(tmp_path: Path, monkeyp
     assert "8 of 12 rows have template arguments of their own" in said.out
 
 
+def test_harvest_says_it_before_anything_is_trained(tmp_path: Path) -> None:
+    """T566 at `verify.prompts` in the spec, and a line on how prompts are asked."""
+    rows = [row | QUIET for row in shouting_rows(12)]
+    world = make_world(tmp_path, rows, spec=ASKING, template=QWEN3)
+    world.write_rows("asked.jsonl", [{"prompt": "Item 3?", "chat_template_kwargs": {"enable_thinking": True}}])
+    said = world.tiltc("harvest", "spec.yaml")
+    assert said.code == 0
+    assert "T566" in said.codes
+    assert "spec.yaml:15:19" in said.out
+    assert 'prompts are asked with the rows\' {"enable_thinking": false}' in said.err
+
+
 def test_rows_of_plain_text_are_asked_as_plain_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No template for what was trained without, in the frame that all rows have."""
     rows = [
