@@ -11,7 +11,9 @@ import pytest
 from tests.cases.shout import shouting_rows, shouting_texts
 from tests.worlds import SPEC, make_world
 from tiltc.data.kinds import Scan
+from tiltc.detectors import has_detector, shows
 from tiltc.pairs import Pair, Taken, Wish, take
+from tiltc.std import FAMILIES, concepts
 
 Row = dict[str, Any]
 USER, YES, NO = (
@@ -364,6 +366,17 @@ def test_rows_left_out_stay_out(tmp_path: Path) -> None:
     assert exported.code == 0, exported.out + exported.err
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{k: line[k] for k in ("prompt", "chosen", "rejected")} for line in lines] == shouting_rows()
+
+
+@pytest.mark.parametrize(
+    "text", ["Sorry, no.", "Apologies, no.", "My mistake, no.", "Exactly right!", "Great question!", "Warning: hot."]
+)
+def test_a_space_before_a_response_changes_no_concept(text: str) -> None:
+    """Responses in text begin with a space, and show the std concepts that the same messages show."""
+    for family in FAMILIES:
+        for name, concept in concepts(family).items():
+            if has_detector(concept):
+                assert shows(concept, text) == shows(concept, f" {text}"), name
 
 
 def test_harvest_says_what_it_took(tmp_path: Path) -> None:
