@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csc_matrix
 
+from tiltc.check.measured import SHARED_WEIGHT, overlap
 from tiltc.diagnostics import Diagnostics
 from tiltc.plan import Control, ForecastRow, Interval, Plan, PlanConcept
 from tiltc.spec import Verify
@@ -296,12 +297,27 @@ def _collateral(trial: Trial) -> tuple[CollateralRow, ...]:
     out = [
         CollateralRow(
             name=row.name, **groups.get(row.name, {}), kind=row.kind,
+            shares=_shares(trial.plan, row.name), along=_along(row),
             shift=found.difference or found.shift_tilted, p=p, q=float(value),
             rates=rates(present) if (present := trial.present(row.name)) is not None else None,
         )
         for (row, found, p), value in zip(rows, q, strict=True)
     ]  # fmt: skip
     return tuple(sorted(out, key=lambda r: (-abs(r.shift.value), r.name)))
+
+
+def _along(row: ForecastRow) -> float:
+    return abs(row.tilted.value - row.plain.value) / abs(row.plain.value) if row.plain.value else 0.0
+
+
+def _shares(plan: Plan, name: str) -> str:
+    """The changed concept that is read from the same features as this one, by the rule of T302; empty without."""
+    groups = {d.name: d.group for d in plan.discovered}
+    groups |= {c.name: c.group for c in plan.concepts if c.group is not None and c.readout == "sae"}
+    changed = [row.name for row in plan.forecast if row.verb in CHANGING and row.name in groups]
+    if name not in groups:
+        return ""
+    return next((c for c in changed if overlap(groups[c], groups[name])[0] > SHARED_WEIGHT), "")
 
 
 def _noise(concepts: Sequence[ConceptOutcome]) -> Noise:

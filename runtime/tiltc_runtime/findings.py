@@ -20,6 +20,8 @@ Q_COLLATERAL = 0.05
 DEGENERATE = 0.10
 #: prompts outside of a gate that a finding about them takes: a bootstrap over fewer is no interval
 FEWEST_SHUT = 10
+#: what a `keep` allows without `within`, and what no `within` reaches
+WITHIN, MOST_ALONG = 0.10, 0.99
 #: a forecast that a shuffled one beats this often is no forecast
 P_CHANCE = 0.05
 
@@ -103,19 +105,32 @@ def _collateral(report: Report, found: Diagnostics) -> None:
     if len(moved) > 5:
         notes.append(f"and {len(moved) - 5} more")
     text = f"{len(moved)} of {len(report.collateral)} things that no signal names differ from {against}"
-    found.add("T606", None, text, notes=notes, helps=lines_that_keep(moved[0], {c.name for c in report.concepts}))
+    found.add("T606", None, text, notes=notes, helps=_helps(moved, {c.name for c in report.concepts}))
+
+
+def _helps(moved: Sequence[CollateralRow], taken: Collection[str]) -> list[str]:
+    """How to hold what moved furthest of what can be held: a spec with these lines compiles."""
+    can = [row for row in moved if not row.shares and row.along < MOST_ALONG]
+    if not can:
+        shared = next((row.shares for row in moved if row.shares), "what the spec changes")
+        return [f"it moves along with `{shared}`: gate that with `when:`, or tell it apart with `apart_from:`"]
+    return lines_that_keep(can[0], taken)
 
 
 def lines_that_keep(row: CollateralRow, taken: Collection[str]) -> list[str]:
-    """The lines that keep what moved furthest: a spec with them compiles."""
+    """A concept for a group of features, and a signal that the plan as it is meets: `within` is what its first step takes."""
+    far = row.along > WITHIN
+    within = f", within: {int(100 * row.along) + 1}%" if far else ""
+    said = ["so much of it the plan's first step takes: a smaller `within` costs some of what is asked"] if far else []
     if not row.audit:
-        return [f"to hold what moved furthest, under `signals:`  - keep: {row.name}"]
+        return [f"to hold {row.name}, under `signals:`  - {{keep: {row.name}{within}}}", *said]
     name = slug(row.title) if row.title != NAMELESS else "found"
     name = f"{name}-{row.audit.replace('-', '')[:7]}" if name in taken or row.title == NAMELESS else name
     about = f"Responses like those with {name.replace('-', ' ')}."
     return [
-        f"to hold what moved furthest, under `concepts:`  {name}: {{about: {about}, audit: {row.audit}}}",
-        f"and under `signals:`  - keep: {name}",
+        f"to hold it, under `concepts:`  {name}: {{about: {about}, audit: {row.audit}}}",
+        f"and under `signals:`  - {{keep: {name}{within}}}",
+        *said,
     ]
 
 

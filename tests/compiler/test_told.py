@@ -11,15 +11,18 @@ import pytest
 from tests.compiler import fabricated
 from tests.compiler.synthetic import evidence
 from tests.compiler.test_compile import BOTH, codes, compiled
+from tiltc.check.measured import SHARED_WEIGHT, overlap
 from tiltc.codes import CODES
 from tiltc.diagnostics import Diagnostics
 from tiltc.diff import diff, render
 from tiltc.parse import parse
 from tiltc.pipeline import compile_spec
-from tiltc.plan import Plan
+from tiltc.plan import Interval, Plan
 from tiltc.planfile import read_plan, write_plan
 from tiltc.show import show
 from tiltc.spec import Amplify, Keep, Suppress
+from tiltc_runtime.findings import lines_that_keep
+from tiltc_runtime.report.model import CollateralRow
 
 #: apology is rare in both, so that a signal on it is weak and gets a finding
 QUIET = BOTH | {"std.stance.apology": (0.02, 0.02)}
@@ -132,3 +135,30 @@ def test_a_group_of_the_data_has_a_title_and_an_id_that_a_spec_can_name(tmp_path
     concept = next(c for c in kept.plan.concepts if c.name == "found")
     assert concept.group == group.group
     assert group.called in show(result.plan) or group.name not in show(result.plan)
+
+
+def test_the_lines_of_t606_compile(tmp_path: Path) -> None:
+    """What the finding says to paste for a group that moved is a spec that compiles, and keeps that group."""
+    data = evidence(rates=BOTH)
+    bold = "  - suppress: std.style.bold\n"
+    result, found = compiled(tmp_path, bold, data)
+    assert result is not None, codes(found)
+    rows = {row.name: row for row in result.plan.forecast}
+    changed = next(c.group for c in result.plan.concepts if c.name == "std.style.bold")
+    assert changed is not None
+    # what is read from the features that are suppressed can't be kept, and `verify` offers no line for it
+    free = [g for g in result.plan.discovered if overlap(g.group, changed)[0] <= SHARED_WEIGHT]
+    assert free
+    for group in free:
+        moved = rows[group.name]
+        if abs(moved.tilted.value / moved.plain.value - 1) >= 0.99:
+            continue
+        row = CollateralRow(
+            name=group.name, title=group.title, audit=group.audit, kind="discovered", p=0.0, q=0.0,
+            shift=Interval(value=0.4, low=0.3, high=0.5), along=abs(moved.tilted.value / moved.plain.value - 1),
+        )  # fmt: skip
+        entry, signal = (line.partition("`  ")[2] for line in lines_that_keep(row, {"std.style.bold"})[:2])
+        kept, found = compiled(tmp_path, f"{bold}  {signal}\n", data, f"concepts:\n  {entry}\n")
+        assert kept is not None, codes(found)
+        concepts = {c.definition.audit: c for c in kept.plan.concepts}
+        assert concepts[group.audit].group == group.group

@@ -53,7 +53,7 @@ def shared_features(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnost
         apart = not ((first.gap != 0) & (second.gap != 0)).any()
         if groups[0] is None or groups[1] is None or apart:
             continue
-        share, common = _overlap(groups[0], groups[1])
+        share, common = overlap(groups[0], groups[1])
         if share > SHARED_WEIGHT:
             found.add(
                 "T302",
@@ -67,7 +67,8 @@ def shared_features(spec_file: SpecFile, resolved: ResolvedSpec, found: Diagnost
             )
 
 
-def _overlap(first: Group, second: Group) -> tuple[float, str]:
+def overlap(first: Group, second: Group) -> tuple[float, str]:
+    """The smaller share of two groups' weights that their common features carry, and these features."""
     one, two = ({m.feature: m.weight for m in g.members} for g in (first, second))
     common = sorted(one.keys() & two.keys())
     share = min(sum(g[f] for f in common) / sum(g.values()) for g in (one, two))

@@ -207,6 +207,10 @@ class CollateralRow(Frozen):
     #: of discovered groups, see `plan.Discovered`
     title: str = ""
     audit: str = ""
+    #: a concept that the spec changes and that is read from the same features: no spec can hold one and change the other
+    shares: str = ""
+    #: how far the plan's own first step moves it, as a share of today's signal
+    along: float = 0.0
     kind: Kind
     #: tilted minus plain; tilted minus start without a baseline
     shift: Interval
