@@ -18,7 +18,7 @@ from tiltc.evidence.weights import tensor_line
 from tiltc.plan import ModelPin
 from tiltc.spec import HubRef
 from tiltc_runtime import embedded
-from tiltc_runtime.pretrained import brings_code, check_architecture, pretrained, pretrained_model
+from tiltc_runtime.pretrained import brings_code, check_architecture, complete_model, pretrained
 from tiltc_runtime.refused import Refused, refuse
 from tiltc_runtime.templates import template_digest, with_fixed_date
 from tiltc_runtime.vocabulary import check_vocabulary
@@ -200,7 +200,7 @@ def decoder_layers(model: Any) -> torch.nn.ModuleList:
 def _whole(place: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return pretrained_model(AutoModelForCausalLM, place, dtype=DTYPES[dtype])
+    return complete_model(AutoModelForCausalLM, place, dtype=DTYPES[dtype])
 
 
 def _trunk(place: Path, dtype: str, layers: int) -> Any:
@@ -212,7 +212,7 @@ def _trunk(place: Path, dtype: str, layers: int) -> Any:
     text.num_hidden_layers = layers
     if isinstance(kinds := getattr(text, "layer_types", None), list):
         text.layer_types = kinds[:layers]
-    return pretrained_model(AutoModel, place, config=config, dtype=DTYPES[dtype])
+    return complete_model(AutoModel, place, config=config, dtype=DTYPES[dtype])
 
 
 def _config(place: Path) -> Any:

@@ -27,6 +27,18 @@ def pretrained_model(kind: Any, place: Path | str, **settings: Any) -> Any:
     return pretrained(kind, place, use_safetensors=True, **settings)
 
 
+def complete_model(kind: Any, place: Path, **settings: Any) -> Any:
+    """The same of a model that is all in its folder.
+
+    Raises:
+        ValueError: the folder lacks weights, which the library would draw at random.
+    """
+    model, loading = pretrained_model(kind, place, output_loading_info=True, **settings)
+    if missing := sorted(loading["missing_keys"]):
+        raise ValueError(f"{len(missing)} weights are not in its files, such as {', '.join(missing[:3])}")
+    return model
+
+
 def check_architecture(config: Any, name: str) -> None:
     """Raises Refused (T507) for what is no causal language model with a cache of keys and values; reads no weights."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.cases.shout import shouting_rows
 from tests.runtime.tiny import tiny_tokenizer
@@ -87,3 +88,16 @@ def test_whatever_a_library_raises_is_a_finding(tmp_path: Path, changes: dict[st
         world.write(f"model/{file}", '{"version": "1.0", "model": {"type": "Nothing"}}')
     said = world.tiltc("harvest", "spec.yaml")
     assert (said.code, said.codes) == (1, ["T507"]), said.err
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path: Path) -> None:
+    """T507 counts the weights that the config asks for and the files lack."""
+    world = world_of(tmp_path, tie_word_embeddings=False)
+    file = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(file)
+    without = {name: tensor for name, tensor in tensors.items() if "layers.0.mlp" not in name}
+    assert len(without) < len(tensors)
+    save_file(without, file, metadata={"format": "pt"})
+    said = world.tiltc("harvest", "spec.yaml")
+    assert (said.code, said.codes) == (1, ["T507"]), said.out + said.err
+    assert "3 weights are not in its files, such as layers.0.mlp.down_proj.weight" in said.out
