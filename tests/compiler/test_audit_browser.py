@@ -314,16 +314,16 @@ def test_names_on_a_map_do_not_lie_on_each_other(page: Path, width: int, view: s
         maps = one.script(
             """
             return Array.from(document.querySelectorAll('.map'), map => { const m = map.getBoundingClientRect();
-              return [[m.left, m.right], Array.from(map.querySelectorAll('.map-names text'), t => {
+              return [[m.left, m.right, m.bottom], Array.from(map.querySelectorAll('.map-names text'), t => {
                 const b = t.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; })]; });
             """
         )
         assert len(maps) == 2
-        for (left, right), names in maps:
+        for (left, right, bottom), names in maps:
             assert names
             # a line box is a pixel or two higher than its letters
             inner = [(a, b + 2, c, d - 2) for a, b, c, d in names]
-            assert all(left - 1 <= a and c <= right + 1 for a, _, c, _ in inner)
+            assert all(left - 1 <= a and c <= right + 1 and d <= bottom + 1 for a, _, c, d in inner)
             pairs = [(x, y) for i, x in enumerate(inner) for y in inner[:i]]
             assert [p for p in pairs if _overlap(*p)] == []
 

@@ -34,7 +34,7 @@ function drawMap(host, clusters, name, side) {
   host.replaceChildren(el("figcaption", null, name, " ", el("span", { class: "quiet" }, mapNote(clusters.length, side, other))), plot, mapTable(dots, name, side));
   if (dots[0]) dots[0].node.setAttribute("tabindex", "0");
   host.dots = dots;
-  host.wide = width;
+  host.size = [width, height];
   host.side = side;
   markMap(host);
 }
@@ -80,10 +80,10 @@ function markMap(host) {
     dot.node.classList.toggle("selected", chosen.includes(dot.cluster.id));
     dot.node.setAttribute("aria-pressed", String(state[host.side] === dot.cluster.id));
   }
-  nameDots(host.querySelector(".map-names"), host.dots, chosen, host.wide);
+  nameDots(host.querySelector(".map-names"), host.dots, chosen, host.size);
 }
 
-function nameDots(layer, dots, chosen, width) {
+function nameDots(layer, dots, chosen, [width, height]) {
   const room = width < 500 ? 6 : 12;
   const taken = [];
   layer.replaceChildren();
@@ -94,7 +94,7 @@ function nameDots(layer, dots, chosen, width) {
     if (taken.length >= room && !own) break;
     const text = cut(dot.cluster.title, 30);
     ink.font = `${own ? "700 12.5px" : "11.5px"} ${getComputedStyle(layer).fontFamily}`;
-    const places = boxes(dot, ink.measureText(text).width + 8, width).filter((b) => free(b, dot, taken, dots, own));
+    const places = boxes(dot, ink.measureText(text).width + 8, width, height).filter((b) => free(b, dot, taken, dots, own));
     const box = places.find((b) => !dots.some((d) => d !== dot && covers(b, d))) || places[0];
     if (!box) continue;
     taken.push(box);
@@ -102,11 +102,11 @@ function nameDots(layer, dots, chosen, width) {
   }
 }
 
-/** Where a name may stand: above its dot, below it, or beside it; [left, top, right, bottom], within the map's width. */
-function boxes(dot, wide, width) {
+/** Where a name may stand: above its dot, below it, or beside it; [left, top, right, bottom], within the map. */
+function boxes(dot, wide, width, height) {
   const middle = Math.max(0, Math.min(width - wide, dot.x - wide / 2));
   const places = [[middle, dot.y - dot.r - 16], [middle, dot.y + dot.r + 2], [dot.x + dot.r + 2, dot.y - 7], [dot.x - dot.r - 2 - wide, dot.y - 7]];
-  return places.map(([left, top]) => [left, top, left + wide, top + 14]).filter((b) => b[0] >= 0 && b[1] >= 0 && b[2] <= width);
+  return places.map(([left, top]) => [left, top, left + wide, top + 14]).filter((b) => b[0] >= 0 && b[1] >= 0 && b[2] <= width && b[3] <= height);
 }
 
 const covers = (box, d) => Math.hypot(d.x - Math.max(box[0], Math.min(box[2], d.x)), d.y - Math.max(box[1], Math.min(box[3], d.y))) < d.r;
