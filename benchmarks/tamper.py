@@ -132,6 +132,7 @@ def built(folder: Path, seed: int) -> World:
     )
     _all(world, ["export", "plan", "-o", "exported.jsonl"], ["audit", "spec.yaml", "-o", "audit"])
     _all(world, ["verify", "swept", "--baseline", "base"], ["verify", "run", "--baseline", "base"])
+    _all(world, ["verify", "swept", "--sweep", "run", "--baseline", "base"])
     _killed(world)
     world.write(PINNED, next((folder / EVIDENCE).glob("*/manifest.json")).parent.name)
     return world
@@ -385,11 +386,14 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=12, help="for each kind of file and each verb (default: 12)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, default=Path("tamper.jsonl"))
+    parser.add_argument("--part", default="0/1", help="of several processes, each with a log: number/of how many")
     parser.add_argument("--only", help="kinds of files whose name holds this")
     parser.add_argument("--table", action="store_true", help="only print what the log says")
     args = parser.parse_args()
     done = read_log(args.log)
-    todo = [] if args.table else [t for t in tries(args.tries) if t.key not in done and (args.only or "") in t.kind]
+    part, parts = map(int, args.part.split("/"))
+    asked = [t for t in tries(args.tries)[part::parts] if (args.only or "") in t.kind]
+    todo = [] if args.table else [t for t in asked if t.key not in done]
     if todo:
         with tempfile.TemporaryDirectory() as place, open(args.log, "a", encoding="utf-8") as log:
             campaign = Campaign.begin(Path(place), args.seed)

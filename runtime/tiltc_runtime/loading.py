@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from tiltc.canonical import canonical_json, sha256_text
+from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.evidence import Unsealed, local_path, settings_digests, weights_digest
 from tiltc.evidence.weights import tensor_line
 from tiltc.plan import ModelPin
+from tiltc.seal import parsed
 from tiltc.spec import HubRef
 from tiltc_runtime import embedded
 from tiltc_runtime.pretrained import brings_code, check_architecture, complete_model, pretrained
@@ -119,6 +120,22 @@ def model_pin(ref: str | HubRef, place: Path) -> ModelPin:
             width=text.hidden_size,
             files={} if known else settings_digests(place),
         )
+
+
+def reward_identity(place: Path) -> str:
+    """sha256 of all that a reward model's scores follow from: weights, settings, and an adapter's base as it is found.
+
+    Raises:
+        Refused: T507, T575.
+    """
+    with _loading(place.name):
+        adapter = place / "adapter_config.json"
+        used = [weights_digest(place), settings_digests(place)]
+        if adapter.is_file():
+            config = parsed(adapter.read_bytes())
+            base = str(config.get("base_model_name_or_path")) if isinstance(config, dict) else ""
+            used += [sha256_file(adapter), reward_identity(Path(base)) if Path(base).is_dir() else base]
+        return sha256_text(canonical_json(used))
 
 
 def context_length(place: Path) -> int | None:

@@ -26,7 +26,7 @@ from tiltc_runtime.asked import Form
 from tiltc_runtime.checkpoints import SealCheckpoints, kept_checkpoints, step_of
 from tiltc_runtime.data import Instructions, TrainingRows, training_rows
 from tiltc_runtime.fused import responses_only
-from tiltc_runtime.loading import context_length
+from tiltc_runtime.loading import context_length, reward_identity
 from tiltc_runtime.locking import Locked, lock
 from tiltc_runtime.methods import maker
 from tiltc_runtime.moved import nothing_changed, sample, share_moved
@@ -129,7 +129,11 @@ def run(
         identity: dict[str, Any] = {"plan": plan.digest, "mode": mode, "processes": PartialState().num_processes}
         if admitted.reward is not None:
             # no pin of the plan: another reward model at the same place is another run all the same
-            identity["reward"] = weights_digest(admitted.reward)
+            try:
+                identity["reward"] = reward_identity(admitted.reward)
+            except Refused as refused:
+                found.extend(refused.diagnostics)
+                return None, found
         folder = RunFolder(out, identity)
         kept = reference or out / REFERENCE
         job = Job(admitted, rows, folder, mode, (root or plan_folder).absolute(), kept, say)

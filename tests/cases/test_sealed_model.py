@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.cases.shout import shouting_rows
+from tests.runtime.tiny import tiny_model_folder
 from tests.worlds import World, make_world
+from tiltc_runtime.loading import reward_identity
+from tiltc_runtime.refused import Refused
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -182,3 +187,26 @@ def test_a_mark_in_anybodys_folder_says_nothing(world: World) -> None:
     weights[-1] ^= 1
     world.write("model/model.safetensors", bytes(weights))
     assert "T523" in world.tiltc("run", "plan", "-o", "run").codes
+
+
+def test_a_reward_model_is_all_that_its_scores_follow_from(tmp_path: Path) -> None:
+    """Its weights, its adapter's scale, the settings and the weights of its base: each makes it another for GRPO."""
+    base, place = tiny_model_folder(tmp_path / "base"), tmp_path / "reward"
+    place.mkdir()
+    save_file({"a": torch.ones(2)}, place / "adapter_model.safetensors")
+    adapter = {"base_model_name_or_path": str(base), "lora_alpha": 4}
+    (place / "adapter_config.json").write_text(json.dumps(adapter))
+    seen = [reward_identity(place)]
+    (place / "adapter_config.json").write_text(json.dumps({**adapter, "lora_alpha": 8}))
+    seen.append(reward_identity(place))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    seen.append(reward_identity(place))
+    tiny_model_folder(base, seed=1)
+    seen.append(reward_identity(place))
+    save_file({"a": torch.zeros(2)}, place / "adapter_model.safetensors")
+    seen.append(reward_identity(place))
+    assert len(set(seen)) == 5
+    (place / "adapter_model.safetensors").rename(place / "adapter_model.bin")
+    with pytest.raises(Refused):
+        reward_identity(place)
