@@ -25,6 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tiltc.figures import one_line
 from tiltc.files import write_text
+from tiltc.seal import sealed_line, unsealed_line
 
 T = TypeVar("T")
 #: seconds for a whole answer, however it trickles in; attempts in all; bytes of an answer
@@ -227,15 +228,16 @@ def answer_file(cache: Path, model: str, prompt: str, *of: str) -> Path:
 
 
 def kept_answer(file: Path) -> str:
-    """The text of a kept answer; empty without one."""
+    """The JSON of a kept answer; empty without one, and where it is not what was kept under this name."""
     try:
-        with open(file, encoding="utf-8") as kept:
-            return kept.read(LARGEST)
-    except (OSError, ValueError):
+        with open(file, "rb") as kept:
+            value = unsealed_line(file.stem, kept.read(LARGEST))
+    except OSError:
         return ""
+    return "" if value is None else json.dumps(value)
 
 
 def keep_answer(file: Path, answer: dict[str, Any]) -> None:
     """Written beside and moved into place, so that half an answer is never read. A cache that can't be written is none."""
     with suppress(OSError):
-        write_text(file, json.dumps(answer) + "\n", flush=False)
+        write_text(file, sealed_line(file.stem, answer), flush=False)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cases.shout import shouting_rows
 from tests.worlds import World, make_world
+from tiltc.endpoint import keep_answer, kept_answer
 from tiltc.evidence import open, open_evidence
 from tiltc.spec import HubRef
 from tiltc_runtime.pairs import load_pairs
@@ -122,3 +123,14 @@ def test_a_local_folder_is_not_taken_for_a_model_of_the_hub(tmp_path: Path, monk
     with pytest.raises(Refused) as refused:
         load_model(HubRef(hub="owner/name", revision="0" * 40))
     assert [d.code for d in refused.value.diagnostics] == ["T507"]
+
+
+def test_a_kept_answer_of_a_judge_is_as_it_was_kept(tmp_path: Path) -> None:
+    """A flipped digit of a score, or the answer to another question, is no answer: it is asked for again."""
+    file = tmp_path / f"{'a' * 64}.json"
+    keep_answer(file, {"score": 71})
+    assert json.loads(kept_answer(file)) == {"score": 71}
+    (tmp_path / "b.json").write_bytes(file.read_bytes())
+    assert kept_answer(tmp_path / "b.json") == ""
+    file.write_bytes(file.read_bytes().replace(b"71", b"31"))
+    assert kept_answer(file) == ""

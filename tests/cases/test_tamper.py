@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 import pytest
 from benchmarks.tamper import KINDS, Campaign, Try, read_log, table, tries
+
+from tiltc.diagnostics import Diagnostics
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -35,9 +36,9 @@ def test_no_damage_is_taken_for_the_file_whatever_it_is(campaign: Campaign) -> N
 
 
 def test_a_fault_is_seen(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were seals not compared, the campaign would say so."""
-    monkeypatch.setattr("tiltc_runtime.rollouts.unsealed_line", lambda name, line: json.loads(line)["value"])
-    assert bad(campaign, [Try("rollout store", "verify", n) for n in range(6)]) != []
+    """Were the pin of the prompts not compared, the campaign would say so."""
+    monkeypatch.setattr("tiltc_runtime.verification.check_prompts", lambda plan, name: Diagnostics())
+    assert bad(campaign, [Try("prompts", "verify", n) for n in (2, 3)]) != []
 
 
 def test_a_log_is_taken_up(tmp_path: Path) -> None:
