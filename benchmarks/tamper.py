@@ -35,14 +35,14 @@ from tests.worlds import SPEC, Said, World, exact_sae_folder, make_world  # noqa
 
 Fate = Literal["refused", "same", "told", "apart", "other", "crashed"]
 FATES: dict[Fate, str] = {
-    "refused": "a finding with a code, and no result",
+    "refused": "a finding with a code, or a line that a named file is not there, and no result",
     "same": "the same result: what was damaged decides nothing, or was made again",
     "told": "the same, and a warning says what was left out",
     "apart": "harvest: another model's evidence, in a folder of its own",
     "other": "accepted with another result",
     "crashed": "an exception",
 }
-INTERNAL = 3
+USAGE, INTERNAL = 2, 3
 EVIDENCE, STORE, DERIVED = ".tiltc/evidence", ".tiltc/rollouts", ".tiltc/derived"
 #: in a world: the name of its evidence folder
 PINNED = "pinned.txt"
@@ -322,6 +322,8 @@ class Campaign:
     def _fate(self, verb: str, said: Said, code: int, result: str) -> Fate:
         if said.code == INTERNAL or "Traceback" in said.out + said.err:
             return "crashed"
+        if said.code == USAGE:
+            return "refused"
         stopped = said.code != 0 and (code == 0 or any(self._errors(said)))
         if stopped:
             return "refused" if said.codes else "crashed"

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.cases.shout import shouting_rows
@@ -91,6 +92,19 @@ def test_small_evidence_is_read_every_time(world: World) -> None:
     assert world.tiltc("compile", "spec.yaml", "-o", "plan").code == 0
     assert not (evidence(world) / "seen.json").exists()
     flip(evidence(world) / "shards" / "00000" / "chosen.max.npy", keep_time=True)
+    assert {d.code for d in open_evidence(evidence(world))[1]} == {"T504"}
+
+
+@pytest.mark.parametrize("error", [pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowInvalid, MemoryError])
+def test_whatever_a_damaged_file_makes_a_library_raise(
+    world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flipped types, lengths and sizes in the head of a table are T504, and no traceback."""
+
+    def broken(file: Path) -> None:
+        raise error("Integers with more than 64 bits not implemented")
+
+    monkeypatch.setattr("pyarrow.parquet.read_metadata", broken)
     assert {d.code for d in open_evidence(evidence(world))[1]} == {"T504"}
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from benchmarks.tamper import KINDS, Campaign, Try, read_log, table, tries
 
-from tiltc.diagnostics import Diagnostics
-
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -33,12 +31,6 @@ def test_no_damage_is_taken_for_the_file(campaign: Campaign) -> None:
 def test_no_damage_is_taken_for_the_file_whatever_it_is(campaign: Campaign) -> None:
     """Every kind of file under every verb that reads it."""
     assert bad(campaign, tries(2)) == []
-
-
-def test_a_fault_is_seen(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the pin of the prompts not compared, the campaign would say so."""
-    monkeypatch.setattr("tiltc_runtime.verification.check_prompts", lambda plan, name: Diagnostics())
-    assert bad(campaign, [Try("prompts", "verify", n) for n in (2, 3)]) != []
 
 
 def test_a_log_is_taken_up(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ Pin = TypeVar("Pin", TokenPin, ProbePin, AdapterPin)
 
 #: From this many bytes on, a file is read once and its hash remembered: reading would take longer than compiling.
 REMEMBER_FROM = 2 << 30
+#: what numpy and pyarrow raise for files that were damaged; pyarrow's own errors are of these kinds too
+UNREADABLE = (ValueError, OSError, EOFError, NotImplementedError, LookupError, TypeError, MemoryError)
 
 
 def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence | None, Diagnostics]:
@@ -211,7 +213,7 @@ def _has_rows(file: Path, rows: int) -> bool:
 
     try:
         return pq.read_metadata(file).num_rows == rows
-    except (ValueError, OSError):
+    except UNREADABLE:
         return False
 
 
@@ -219,8 +221,7 @@ def _check_shapes(evidence: Evidence, found: Diagnostics) -> None:
     for pin, shard in zip(evidence.manifest.shards, evidence.shards, strict=True):
         try:
             wrong = _misfit(evidence, pin, shard)
-        except (ValueError, OSError, EOFError) as error:
-            # pyarrow's errors are ValueErrors
+        except UNREADABLE as error:
             _damaged(f"shards/{pin.name} can't be read: {error}", found)
         else:
             if wrong:
