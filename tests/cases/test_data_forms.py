@@ -369,7 +369,8 @@ def test_rows_left_out_stay_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Sorry, no.", "Apologies, no.", "My mistake, no.", "Exactly right!", "Great question!", "Warning: hot."]
+    "text",
+    ["Sorry, no.", "Apologies, no.", "My mistake, no.", "Exactly right!", "Great question!", "### 🚨 Warning: hot."],
 )
 def test_a_space_before_a_response_changes_no_concept(text: str) -> None:
     """Responses in text begin with a space, and show the std concepts that the same messages show."""
