@@ -15,6 +15,7 @@ from typing import Any, NoReturn, cast
 import torch
 
 from tiltc.diagnostics import Diagnostics
+from tiltc_runtime.pretrained import pretrained
 from tiltc_runtime.refused import refuse
 
 Tensor = torch.Tensor
@@ -162,7 +163,7 @@ def layer_norms_alone(place: Path) -> bool:
 
     from tiltc_runtime.loading import decoder_layers
 
-    config = AutoConfig.from_pretrained(str(place))
+    config = pretrained(AutoConfig, place)
     if getattr(config, "do_layer_norm_before", True) is False:
         return False
     with torch.device("meta"):
