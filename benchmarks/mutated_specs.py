@@ -51,7 +51,8 @@ Mutation = Callable[[random.Random, list[bytes]], bytes]
 
 def corpus() -> list[bytes]:
     """The specs that are broken: shipped examples, the template, the tests' good and bad ones."""
-    places = ("specs/examples", "tests/ok", "tests/err", "tests/conflicts", "compiler/tiltc/templates")
+    good = ("specs/examples", "tests/ok", "tests/conflicts", "compiler/tiltc/templates")
+    places = ("tests/err", *good * 3)
     return [file.read_bytes() for place in places for file in sorted((ROOT / place).glob("*.yaml"))]
 
 

@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+#: Characters of a text of a finding: a name may have a million.
+LONGEST = 2000
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
 
 class Severity(StrEnum):
     ERROR = "error"
@@ -33,6 +40,10 @@ class Label:
     span: Span | None
     text: str
 
+    def __post_init__(self) -> None:
+        if len(self.text) > LONGEST:
+            object.__setattr__(self, "text", _cut(self.text))
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -47,6 +58,11 @@ class Diagnostic:
     labels: tuple[Label, ...] = ()
     notes: tuple[str, ...] = ()
     helps: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("notes", "helps"):
+            if any(len(text) > LONGEST for text in getattr(self, name)):
+                object.__setattr__(self, name, tuple(map(_cut, getattr(self, name))))
 
     @property
     def severity(self) -> Severity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 #: the parents of every concept, by its name
@@ -21,17 +21,27 @@ def ancestors(tree: Tree, name: str) -> set[str]:
     return seen
 
 
+def ancestors_among(tree: Tree, names: Iterable[str]) -> dict[str, set[str]]:
+    """For each of some concepts those of them that are its ancestors: one walk for all, where no concept is its own ancestor."""
+    index = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    order: list[str] = []
+    seen: set[str] = set()
+    for name in index:
+        _finish(tree, name, seen, order)
+    above: dict[str, int] = {}  # as bits
+    for name in order:
+        above[name] = 0
+        for parent in tree.get(name, ()):
+            above[name] |= above.get(parent, 0) | (1 << index[parent] if parent in index else 0)
+    return {name: {other for other, number in index.items() if above[name] >> number & 1} for name in index}
+
+
 def children(tree: Tree, name: str) -> tuple[str, ...]:
     """Concepts that name it as a parent, in alphabetical order."""
     return tuple(sorted(other for other, parents in tree.items() if name in parents))
 
 
-def descendants(tree: Tree, name: str) -> set[str]:
-    """All children of a concept, theirs included; a cycle ends where it began."""
-    return ancestors(_upside_down(tree), name)
-
-
-def _upside_down(tree: Tree) -> Tree:
+def upside_down(tree: Tree) -> Tree:
     """The children of every concept that has any."""
     below: dict[str, list[str]] = {}
     for child, parents in tree.items():
@@ -49,12 +59,12 @@ def circles(tree: Tree) -> list[set[str]]:
     seen: set[str] = set()
     for name in tree:
         _finish(tree, name, seen, order)
-    upside_down = _upside_down(tree)
+    below = upside_down(tree)
     grouped: set[str] = set()
     groups: list[set[str]] = []
     for name in reversed(order):
         group: list[str] = []
-        _finish(upside_down, name, grouped, group)
+        _finish(below, name, grouped, group)
         if len(group) > 1 or name in tree.get(name, ()):
             groups.append(set(group))
     return groups

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tiltc.diagnostics import Diagnostics, Label
-from tiltc.family import ancestors, descendants
+from tiltc.family import Tree, ancestors, ancestors_among, upside_down
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -39,7 +39,7 @@ def same_concept(spec_file: SpecFile, found: Diagnostics) -> None:
 
 def family(spec_file: SpecFile, found: Diagnostics) -> None:
     """T304: a parent is suppressed while its child is kept or amplified, or the reverse."""
-    above = {signal.concept: ancestors(spec_file.tree, signal.concept) for signal in spec_file.spec.signals}
+    above = ancestors_among(spec_file.tree, [signal.concept for signal in spec_file.spec.signals])
     apart = [spec_file.apart(signal) for signal in spec_file.spec.signals]
     for (i, first), (j, second) in combinations(enumerate(spec_file.spec.signals), 2):
         if "suppress" not in (first.verb, second.verb) or first.verb == second.verb or not _meet(first, second):
@@ -70,7 +70,7 @@ def moving_ground(spec_file: SpecFile, found: Diagnostics) -> None:
         apart = spec_file.apart(signal)
         if not apart:
             continue
-        kin = kin or {other.concept: _kin(spec_file, other.concept) for other in signals}
+        kin = kin or _kin(spec_file.tree, {other.concept for other in signals})
         for j, other in enumerate(signals):
             if signal.concept == other.concept or other.verb == "keep" or not _meet(signal, other):
                 continue
@@ -94,9 +94,10 @@ def _parent(above: dict[str, set[str]], first: str, second: str) -> str | None:
     return second if second in above[first] else None
 
 
-def _kin(spec_file: SpecFile, name: str) -> set[str]:
-    """A concept, what it is a kind of, and what is a kind of it."""
-    return {name} | ancestors(spec_file.tree, name) | descendants(spec_file.tree, name)
+def _kin(tree: Tree, names: set[str]) -> dict[str, set[str]]:
+    """Each concept, what it is a kind of, and what is a kind of it."""
+    below = upside_down(tree)
+    return {name: {name} | ancestors(tree, name) | ancestors(below, name) for name in names}
 
 
 def related(spec_file: SpecFile, first: str, second: str) -> bool:

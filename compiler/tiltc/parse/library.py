@@ -42,6 +42,8 @@ class Library:
     done: set[Path] = field(default_factory=set[Path])
     #: folders that files may be read from
     roots: tuple[Path, ...] = ()
+    #: whether a library was one too many
+    over: bool = False
     #: definitions that hide another, as far as they are reported
     shadows: int = 0
 
@@ -53,9 +55,9 @@ class Library:
         for index, text in enumerate(content.extends):
             self.extend(document, ("extends", index), text)
         self.done.add(self.chain.pop())
+        folder = source.folder
         for name, concept in content.concepts.items():
-            route = ("concepts", name)
-            self.define(Definition(name, concept, source.path, source.folder, route), source)
+            self.define(Definition(name, concept, source.path, folder, ("concepts", name)), source)
 
     def extend(self, document: Document, route: Route, text: str) -> None:
         file = locate(text.replace("\0", "\ufffd"), document.source.folder)
@@ -75,8 +77,10 @@ class Library:
             self.found.add("T101", named.span, f"no file `{text}`", helps=helps)
             return
         if self.full(file):
-            text = f"more than {MOST_LIBRARIES} libraries, or {MOST_BYTES:,} bytes of them, with this one"
-            self.found.add("T119", named.span, text)
+            if not self.over:
+                text = f"more than {MOST_LIBRARIES} libraries, or {MOST_BYTES:,} bytes of them, with this one"
+                self.found.add("T119", named.span, text)
+            self.over = True
             return
         source, found = read(file, os.path.normpath(shown), named.span, ours=True, most=self.left())
         self.found.extend(found)

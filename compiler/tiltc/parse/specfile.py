@@ -102,12 +102,23 @@ class SpecFile:
         asked = None if isinstance(signal, Keep) else signal.apart_from
         if asked is None:
             return ()
+        key = (asked, signal.concept)
+        if key not in self._apart:
+            self._apart[key] = self._told_from(signal, asked)
+        return self._apart[key]
+
+    @cached_property
+    def _apart(self) -> dict[tuple[str | tuple[str, ...], str], tuple[str, ...]]:
+        # asked for by many rules, and a family may have thousands
+        return {}
+
+    def _told_from(self, signal: Signal, asked: str | tuple[str, ...]) -> tuple[str, ...]:
         if asked == "keeps":
             every = tuple(dict.fromkeys(s.concept for s in self.spec.signals if isinstance(s, Keep)))
         elif asked == "siblings":
             every = siblings(self.tree, signal.concept)
         else:
-            every = self.tree.get(signal.concept, ()) if asked == "parents" else asked
+            every = self.tree.get(signal.concept, ()) if isinstance(asked, str) else asked
         known = (n for n in every if n in self.library and self.library[n].concept.reads == "response")
         return tuple(n for n in known if n != signal.concept)
 
