@@ -9,7 +9,7 @@ from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
 from tiltc.data.places import Unreadable, is_data, place_of
 from tiltc.data.take import Taken, Wish, take
-from tiltc.diagnostics import Diagnostics
+from tiltc.diagnostics import Diagnostics, Span
 from tiltc.spec import FileRef, HubRef
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "scan_data", "split_of",
 ]  # fmt: skip
 
+#: (where it stands, the row)
+StandingRows = list[tuple[str, Row]]
 #: at most this many rows are named in a finding
 NAMED = 5
 
@@ -96,6 +98,22 @@ def scan_as(path: Path, ref: str | FileRef | HubRef, name: str = "") -> tuple[Sc
 def split_of(ref: object) -> str | None:
     """The split of a file or folder that a reference asks for."""
     return ref.split if isinstance(ref, FileRef) else None
+
+
+def standing_rows(path: Path, code: str, found: Diagnostics, at: Span | None, most: int | None = None) -> StandingRows:
+    """The rows of a file with where each stands, such as `cats.jsonl:3`; what can't be read is reported under `code`.
+
+    Args:
+        most: rows that can't be read are reported up to so many.
+    """
+    try:
+        scan = scan_data(path)
+    except Unreadable as error:
+        found.add(code, at, str(error))
+        return []
+    for fault in scan.faults[:most]:
+        found.add(code, at, f"{path.name}:{fault.number}: {fault.reason}")
+    return [(f"{path.name}:{number}", row) for number, row in zip(scan.numbers, scan.rows, strict=True)]
 
 
 def data_sha256(path: Path) -> str:

@@ -1,17 +1,20 @@
-"""The questions that a contrast asks under all of its system prompts: a builtin set, or JSON lines with a `prompt`."""
+"""The questions that a contrast asks under all of its system prompts: a builtin set, or a data file with a `prompt`."""
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from tiltc.datafile import standing_rows
 from tiltc.diagnostics import Diagnostics, Span
 
 #: sets that come with the runtime
 BUILTIN_QUESTIONS = ("builtin:general", "builtin:safety")
-#: bad lines of a file after which no more are read
+#: bad rows of a file after which no more are told
 MOST_FAULTS = 20
+#: half of a character, which is no Unicode text
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_builtin(questions: str) -> bool:
@@ -19,30 +22,20 @@ def is_builtin(questions: str) -> bool:
 
 
 def read_questions(file: Path, at: Span | None = None) -> tuple[tuple[str, ...] | None, Diagnostics]:
-    """The questions in a file, repeats left out. Bad lines are reported (T547), as is a file without any."""
+    """The questions in a data file, repeats left out. Bad rows are reported (T547), as is a file without any."""
     found = Diagnostics()
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        found.add("T547", at, f"can't read {file.name}: {error.strerror}")
-        return None, found
     read: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip() and len(found) < MOST_FAULTS:
-            read.append(_question(line, f"{file.name}:{number}", found, at))
-    if not read:
+    for place, row in standing_rows(file, "T547", found, at, MOST_FAULTS):
+        question = row.get("prompt")
+        if is_text(question):
+            read.append(question)
+        elif len(found) < MOST_FAULTS:
+            found.add("T547", at, f"{place}: no text under `prompt`")
+    if not read and not found.failed:
         found.add("T547", at, f"{file.name} holds no question")
     return (None if found.failed else tuple(dict.fromkeys(read))), found
 
 
-def _question(line: bytes, place: str, found: Diagnostics, at: Span | None) -> str:
-    try:
-        row: Any = json.loads(line)
-        question = row["prompt"]
-        if not isinstance(question, str) or not question.strip():
-            raise TypeError
-        question.encode()
-    except (ValueError, KeyError, TypeError, RecursionError):
-        found.add("T547", at, f'{place}: not a JSON object with a text under "prompt"')
-        return ""
-    return question
+def is_text(value: Any) -> TypeGuard[str]:
+    """A text that is not blank and that can be written down."""
+    return isinstance(value, str) and bool(value.strip()) and not SURROGATE.search(value)

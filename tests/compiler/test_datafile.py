@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tiltc.datafile import Unreadable, data_sha256, read_data, scan_data
+from tiltc.evidence import read_examples
+from tiltc.questions import read_questions
 
 ROWS = [{"prompt": f"Item {i}?", "chosen": f"yes\u2028{i}", "rejected": f"no {i}"} for i in range(6)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -181,3 +183,27 @@ def test_the_hash_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
     assert data_sha256(tmp_path / "a") == before
     parquet(tmp_path / "a" / "train-00002-of-00003.parquet", ROWS[:1])
     assert data_sha256(tmp_path / "a") != before
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".jsonl.gz", ".csv", ".parquet"])
+def test_examples_and_questions_are_read_like_data(tmp_path: Path, ending: str) -> None:
+    """Contrast sets and questions may lie in whatever data may lie in, byte order mark included."""
+    rows = [{"prompt": f"{i}?", "response": "so", "label": i % 2} for i in range(4)]
+    file = tmp_path / f"cats{ending}"
+    lines = "\ufeff" + "".join(json.dumps(row) + "\n" for row in rows)
+    match ending:
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        case ".csv":
+            file.write_text(
+                "prompt,response,label\n" + "".join(f"{i}?,so,{i % 2}\n" for i in range(4)), encoding="utf-8"
+            )
+        case ".jsonl.gz":
+            file.write_bytes(gzip.compress(lines.encode()))
+        case _:
+            file.write_text(json.dumps(rows) if ending == ".json" else lines, encoding="utf-8")
+    examples, found = read_examples(file)
+    assert examples is not None, list(found)
+    assert [(e.prompt, e.label) for e in examples] == [(row["prompt"], row["label"]) for row in rows]
+    questions, found = read_questions(file)
+    assert questions == ("0?", "1?", "2?", "3?"), list(found)

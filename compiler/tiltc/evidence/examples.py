@@ -1,13 +1,13 @@
-"""Contrast sets as users write them: JSON lines {prompt, response, label, pair?}."""
+"""Contrast sets as users write them: rows {prompt, response, label, pair?} of any data file."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.datafile import Row, standing_rows
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.paths import locate
 from tiltc.spec import Concept
@@ -55,23 +55,17 @@ def examples_digest(examples: list[Example]) -> str:
 
 
 def read_examples(file: Path, at: Span | None = None) -> tuple[list[Example] | None, Diagnostics]:
-    """Read an examples file. Every bad line is reported (T519), as is a set that lacks one of the two labels."""
+    """Read an examples file. Every bad row is reported (T519), as is a set that lacks one of the two labels."""
     found = Diagnostics()
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        found.add("T519", at, f"can't read {file.name}: {error.strerror}")
-        return None, found
-    read = [_example(line, f"{file.name}:{number}", found, at) for number, line in enumerate(lines, 1) if line.strip()]
+    read = [_example(row, place, found, at) for place, row in standing_rows(file, "T519", found, at)]
     examples = [e for e in read if e is not None]
     if not found.failed and {e.label for e in examples} != {0, 1}:
         found.add("T519", at, f"{file.name} needs rows with label 1 and rows with label 0")
     return (None if found.failed else examples), found
 
 
-def _example(line: bytes, place: str, found: Diagnostics, at: Span | None) -> Example | None:
+def _example(row: Row, place: str, found: Diagnostics, at: Span | None) -> Example | None:
     try:
-        row = json.loads(line)
         return _checked(row)
     except (ValueError, KeyError, TypeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -79,13 +73,11 @@ def _example(line: bytes, place: str, found: Diagnostics, at: Span | None) -> Ex
         return None
 
 
-def _checked(row: Any) -> Example:
-    if not isinstance(row, dict):
-        raise TypeError("not a JSON object")
+def _checked(row: Row) -> Example:
     prompt, response, label, pair = row["prompt"], row["response"], row["label"], row.get("pair", "")
     if not isinstance(prompt, str) or not isinstance(response, str) or not response.strip():
         raise TypeError("`prompt` and `response` must be text, and `response` not empty")
     if label not in (0, 1):
-        raise ValueError(f"label must be 0 or 1, found {label!r}")
+        raise ValueError("`label` must be 0 or 1")
     f"{prompt}{response}".encode()
     return Example(prompt, response, int(label), str(pair) if pair is not None else "")
