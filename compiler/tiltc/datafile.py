@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.data.kinds import TEXTS, Fault, Row, Scan, scan_file
-from tiltc.data.places import Unreadable, is_data, place_of
+from tiltc.data.places import Unreadable, is_data, kind_of, place_of
 from tiltc.data.take import Taken, Wish, take
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc.spec import FileRef, HubRef
@@ -48,7 +49,7 @@ def scan_data(path: Path, split: str | None = None, texts: Sequence[str] = ()) -
         raise Unreadable(f"can't read {path.name}: {reason}") from None
     if len(scans) == 1:
         only = scans[0]
-        return Scan(only.rows, only.numbers, only.faults, place.split or only.split, place.splits or only.splits)
+        return replace(only, split=place.split or only.split, splits=place.splits or only.splits)
     return _joined(scans, [file.name for file in place.files], place.split, place.splits)
 
 
@@ -116,8 +117,11 @@ def standing_rows(path: Path, code: str, found: Diagnostics, at: Span | None, mo
     return [(f"{path.name}:{number}", row) for number, row in zip(scan.numbers, scan.rows, strict=True)]
 
 
-def data_sha256(path: Path) -> str:
+def data_sha256(path: Path, split: str | None = None) -> str:
     """sha256 of a file's bytes; of a folder, over the names and hashes of its data files.
+
+    Args:
+        split: of a folder that has several: its files are those that count, and no others.
 
     Raises:
         OSError: a file can't be read.
@@ -125,10 +129,10 @@ def data_sha256(path: Path) -> str:
     if path.is_file():
         return sha256_file(path)
     try:
-        files = place_of(path, None).files
+        files = place_of(path, split).files
     except Unreadable:
-        # which of its splits is meant decides what is read, and not whether the folder changed
-        files = tuple(sorted(file for file in path.rglob("*") if file.is_file()))
+        # nobody says which of its files are meant: each may be
+        files = tuple(sorted(file for file in path.rglob("*") if kind_of(file) and file.is_file()))
     return sha256_text(canonical_json([[file.relative_to(path).as_posix(), sha256_file(file)] for file in files]))
 
 
@@ -142,4 +146,4 @@ def _joined(scans: Sequence[Scan], names: Sequence[str], split: str | None, spli
         numbers += [before + number for number in scan.numbers]
         faults += [Fault(before + f.number, f"{name}: {f.where}", f.reason) for f in scan.faults]
         before += max([0, *scan.numbers[-1:], *(f.number for f in scan.faults[-1:])])
-    return Scan(rows, numbers, faults, split, splits)
+    return Scan(rows, numbers, faults, split, splits, len(scans))

@@ -28,12 +28,12 @@ def outdated(spec_file: SpecFile, plan: Plan) -> list[str]:
 
 def untold(spec_file: SpecFile, plan: Plan) -> list[str]:
     """What only evidence can tell, a line each."""
-    from tiltc.datafile import data_sha256
+    from tiltc.datafile import data_sha256, split_of
 
     data = local_path(spec_file.spec.data, spec_file.folder)
     if plan.pins.data.file_sha256 is None or data is None or not data.exists():
         return []
-    same = data_sha256(data) == plan.pins.data.file_sha256
+    same = data_sha256(data, split_of(spec_file.spec.data)) == plan.pins.data.file_sha256
     return (
         []
         if same

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiltc.data.kinds import Row, Scan, first_line, given
-from tiltc.datafile import data_sha256, read_pairs
+from tiltc.datafile import data_sha256, read_pairs, split_of
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import local_path
 from tiltc.pairs import Message, Pair, Taken, Text, Wish, ids_digest, plain_text, take
@@ -45,7 +45,7 @@ def load_pairs(ref: str | HubRef | FileRef, folder: Path | None = None) -> Pairs
     elif (path := local_path(ref, folder)) is not None:
         name = path.name
         taken, found = read_pairs(path, ref)
-        sha256 = data_sha256(path) if taken is not None else None
+        sha256 = data_sha256(path, split_of(ref)) if taken is not None else None
     else:
         name = ref if isinstance(ref, str) else ref.file
         taken, found = read_pairs(_asset(name), ref, name)

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiltc.datafile import Unreadable, data_sha256, read_data, scan_data
+from tiltc.datafile import Unreadable, data_sha256, read_data, read_pairs, scan_data
 from tiltc.evidence import read_examples
 from tiltc.questions import read_questions
+from tiltc.spec import FileRef
 
 ROWS = [{"prompt": f"Item {i}?", "chosen": f"yes\u2028{i}", "rejected": f"no {i}"} for i in range(6)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -121,6 +122,67 @@ def test_a_split_is_chosen_and_said(tmp_path: Path) -> None:
     (tmp_path / "ab.json").write_text(json.dumps({"a": ROWS, "b": ROWS}))
     with pytest.raises(Unreadable, match=r"ab\.json: the file has the splits `a`, `b`: choose one"):
         scan_data(tmp_path / "ab.json")
+
+
+HASHED = ("train-00000-of-00001-b42a775f407cee45.parquet", "test-00000-of-00001-c7b1d0b1a7a0f3e2.parquet")
+
+
+@pytest.mark.parametrize(
+    ("names", "split", "read"),
+    [
+        (HASHED, None, HASHED[:1]),
+        (HASHED, "test", HASHED[1:]),
+        (("train_prefs.parquet", "test_prefs.parquet"), "test_prefs", ("test_prefs.parquet",)),
+        (("prefs-train.parquet", "prefs-test.parquet"), "prefs-train", ("prefs-train.parquet",)),
+        (("train_1.parquet", "train_2.parquet", "test.parquet"), None, ("train_1.parquet", "train_2.parquet")),
+        (("train_a.parquet", "train_b.parquet"), None, ("train_a.parquet", "train_b.parquet")),
+        (("train.parquet", "test.parquet", "more.parquet"), "train", ("train.parquet",)),
+        (("helpful.parquet", "harmless.parquet"), None, ("harmless.parquet", "helpful.parquet")),
+    ],
+)
+def test_the_files_of_a_folder_are_told_apart_by_split(
+    tmp_path: Path, names: tuple[str, ...], split: str | None, read: tuple[str, ...]
+) -> None:
+    """What is kept for testing is not read with the rest, however the files of a split are called."""
+    for i, name in enumerate(names):
+        parquet(tmp_path / "a" / name, ROWS[i : i + 1])
+    scan = scan_data(tmp_path / "a", split)
+    assert scan.rows == [ROWS[names.index(name)] for name in read]
+    assert scan.files == len(read)
+    taken, _ = read_pairs(tmp_path / "a", FileRef(file="a", split=split))
+    assert taken is not None
+    assert ("from 2 files" in taken.line) == (len(read) == 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("train_prefs.parquet", "test_prefs.parquet"), "has the splits `test_prefs`, `train_prefs`: choose one"),
+        (
+            ("train.parquet", "test.parquet", "more.parquet"),
+            "has files of `test`, `train` and beside them more.parquet",
+        ),
+        (("train.parquet", "more.parquet"), "has files of `train` and beside them more.parquet: choose one"),
+    ],
+)
+def test_splits_among_other_files_are_not_read_as_one(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
+    """Where no split is `train` alone, or other files lie beside the splits, the user is asked."""
+    for name in names:
+        parquet(tmp_path / "a" / name, ROWS[:1])
+    with pytest.raises(Unreadable, match=said):
+        scan_data(tmp_path / "a")
+
+
+def test_the_digest_of_a_folder_is_over_the_split_that_is_asked_for(tmp_path: Path) -> None:
+    """Other rows in a split are other data for those who read it, and for no one else."""
+    folder = tmp_path / "a"
+    for name in ("train", "test"):
+        parquet(folder / f"{name}.parquet", ROWS[:2])
+    before = [data_sha256(folder, split) for split in (None, "train", "test")]
+    parquet(folder / "test.parquet", ROWS[2:])
+    (folder / "README.md").write_text("other words")
+    now = [data_sha256(folder, split) for split in (None, "train", "test")]
+    assert [a == b for a, b in zip(before, now, strict=True)] == [True, True, False]
 
 
 def test_rows_that_cannot_be_read_are_named_and_the_rest_is_there(tmp_path: Path) -> None:

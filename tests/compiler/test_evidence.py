@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from tiltc.canonical import canonical_json, digest, sha256_file
+from tiltc.datafile import data_sha256
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence import (
     CONTRAST_SCHEMA,
@@ -304,6 +305,22 @@ def test_stale(tmp_path: Path, pairs: Path) -> None:
     fabricate(tmp_path / "store", spec(), "a", sha256_file(pairs))
     pairs.write_text("{} \n", encoding="utf-8")
     assert codes(find_evidence(tmp_path / "store", spec(), tmp_path)) == ["T502"]
+
+
+def test_another_test_set_is_stale_where_it_is_what_was_asked_for(tmp_path: Path) -> None:
+    """Of a folder of several splits, the one that the spec names is what its evidence is held against."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    row = {"prompt": "Is it?", "chosen": "Yes.", "rejected": "No."}
+    for name in ("train", "test"):
+        (folder / f"{name}.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    asked = spec(data={"file": "pairs", "split": "test"})
+    manifest = opened(fabricate(tmp_path / "store", asked, "a", data_sha256(folder, "test"))).manifest
+    (folder / "train.jsonl").write_text(json.dumps(row | {"chosen": "Perhaps."}), encoding="utf-8")
+    assert find_evidence(tmp_path / "store", asked, tmp_path)[0] == tmp_path / "store" / "a"
+    (folder / "test.jsonl").write_text(json.dumps(row | {"chosen": "Perhaps."}), encoding="utf-8")
+    assert codes(find_evidence(tmp_path / "store", asked, tmp_path)) == ["T502"]
+    assert [d.code for d in answers(manifest, asked, tmp_path)] == ["T542"]
 
 
 def test_another_format_is_refused_by_name(tmp_path: Path) -> None:

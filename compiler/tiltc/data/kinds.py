@@ -10,7 +10,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -51,13 +51,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was read. `numbers` are those of the rows in their file or files, from 1; `faults` are the rows left out."""
+    """What was read. `numbers` are those of the rows in their file or files, from 1; `faults` are the rows left out;
+    `files` is how many the rows are from."""
 
     rows: list[Row]
     numbers: list[int]
     faults: list[Fault] = field(default_factory=list)
     split: str | None = None
     splits: tuple[str, ...] = ()
+    files: int = 1
 
     @classmethod
     def of(cls, rows: list[Row]) -> Scan:
@@ -71,7 +73,7 @@ class Scan:
         kept = [i for i, number in enumerate(self.numbers) if number <= numbers[count - 1]]
         faults = [fault for fault in self.faults if fault.number <= numbers[count - 1]]
         rows, of = [self.rows[i] for i in kept], [self.numbers[i] for i in kept]
-        return Scan(rows, of, faults, self.split, self.splits)
+        return replace(self, rows=rows, numbers=of, faults=faults)
 
 
 def scan_file(path: Path, split: str | None = None, texts: Sequence[str] = ()) -> Scan:

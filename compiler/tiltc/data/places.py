@@ -13,8 +13,11 @@ from typing import Any, cast
 COMPRESSED = (".gz", ".bz2", ".xz")
 #: endings of the kinds of files that hold rows
 KINDS = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".arrow")
-_SHARD = re.compile(r"(?P<before>.*?)-(?P<number>\d{5})-of-(?P<count>\d{5})$")
+#: the hub writes the hash of its contents behind the name of a shard
+_SHARD = re.compile(r"(?P<before>.*?)-(?P<number>\d{5})-of-(?P<count>\d{5})(?:-[0-9a-f]{6,64})?$")
 _SPLITS = frozenset(("train", "test", "validation", "valid", "val", "dev", "eval"))
+#: what numbers the files of a split without saying how many there are: train_1, train-part-02, train_b
+_NUMBERED = re.compile(r"(?:[._-]?(?:part|shard|chunk))?[._-]?(?:\d+|(?<=[._-])[a-z])$", re.IGNORECASE)
 
 
 class Unreadable(ValueError):
@@ -120,14 +123,26 @@ def _of_folder(path: Path, split: str | None) -> Place:
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file), []).append(file)
-    if len(by_split) == 1 or None in by_split:
+    if len(by_split) == 1:
         name = next(iter(by_split))
-        if split and (len(by_split) > 1 or split != name):
+        if split and split != name:
             raise Unreadable(f"{path.name} has no split `{split}`")
-        return Place(_whole(files), name if len(by_split) == 1 else None)
-    names = tuple(str(name) for name in by_split)
+        return Place(_whole(files), name)
+    names = tuple(name for name in by_split if name is not None)
+    if not split and None in by_split:
+        raise Unreadable(_beside(path.name, names, by_split[None]))
     chosen = choose_split(names, split, path.name)
     return Place(_whole(by_split[chosen]), chosen, names)
+
+
+def _beside(folder: str, splits: Sequence[str], others: Sequence[Path]) -> str:
+    """Why a folder of splits and other files is not read as one: what is kept for testing would be among the rows."""
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    listed = ", ".join(f"`{name}`" for name in splits)
+    chosen = f"`data: {{file: ..., split: {splits[0]}}}`"
+    return (
+        f"{folder} has files of {listed} and beside them {others[0].name}{more}: choose one, {chosen}, or name a file"
+    )
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -137,11 +152,14 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str | None:
-    """`train` for train-00000-of-00002.parquet and for train.jsonl; None where the name says nothing."""
+    """`train` for train-00000-of-00002.parquet, train_2.jsonl and train.jsonl, `train_prefs` for train_prefs.jsonl; None
+    where the name says nothing."""
     stem = file.name.partition(".")[0]
-    shard = _SHARD.match(stem)
-    name = shard["before"] if shard else stem
-    return name if shard or name in _SPLITS else None
+    if shard := _SHARD.match(stem):
+        return shard["before"]
+    name = _NUMBERED.sub("", stem)
+    words = re.split(r"[_-]", name.lower())
+    return name if {words[0], words[-1]} & _SPLITS else None
 
 
 def _whole(files: Sequence[Path]) -> tuple[Path, ...]:

@@ -329,6 +329,8 @@ def _line(
         parts.append(f"{len(pairs) - bad} wanted, {bad} unwanted")
     if scan.split:
         parts.append(f"split {scan.split}" + (f" of {', '.join(scan.splits)}" if len(scan.splits) > 1 else ""))
+    if scan.files > 1:
+        parts.append(f"from {scan.files} files")
     if margins := sum(pair.margin is not None for pair in pairs):
         parts.append(f"`margin` in {margins}, for `method: reward` alone")
     if left_out:

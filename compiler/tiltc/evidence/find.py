@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tiltc.datafile import data_sha256, read_pairs
+from tiltc.datafile import data_sha256, read_pairs, split_of
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.layout import FORMAT, Manifest
 from tiltc.evidence.open import written_format
@@ -100,7 +100,7 @@ def answers(manifest: Manifest, spec: Spec, folder: Path | None = None) -> Diagn
     data = local_path(spec.data, folder)
     # evidence holds the texts, so the file itself may be elsewhere
     if data is not None and data.exists():
-        now = data_sha256(data)
+        now = data_sha256(data, split_of(spec.data))
         if now != manifest.data.file_sha256 and rows_digest(data, spec.data) == manifest.data.digest:
             now = manifest.data.file_sha256 or now
         name, then = str(has.get("data")).removeprefix("local:"), manifest.data.file_sha256 or "unknown"
@@ -161,7 +161,7 @@ def _of_file(
 ) -> list[tuple[Path, Manifest]]:
     """Those of a file with these bytes; failing that, with these rows: a file that was written anew is the same data."""
     try:
-        now = data_sha256(file)
+        now = data_sha256(file, split_of(ref))
     except OSError as error:
         found.add("T514", None, f"can't read {file}: {error.strerror}")
         return []
