@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import or_
 from typing import Literal
 
 #: the parents of every concept, by its name
@@ -24,16 +26,34 @@ def ancestors(tree: Tree, name: str) -> set[str]:
 def ancestors_among(tree: Tree, names: Iterable[str]) -> dict[str, set[str]]:
     """For each of some concepts those of them that are its ancestors: one walk for all, where no concept is its own ancestor."""
     index = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    order: list[str] = []
-    seen: set[str] = set()
-    for name in index:
-        _finish(tree, name, seen, order)
     above: dict[str, int] = {}  # as bits
-    for name in order:
+    for name in parents_first(tree, index):
         above[name] = 0
         for parent in tree.get(name, ()):
             above[name] |= above.get(parent, 0) | (1 << index[parent] if parent in index else 0)
     return {name: {other for other, number in index.items() if above[name] >> number & 1} for name in index}
+
+
+def kin_of(tree: Tree, marks: Mapping[str, int]) -> dict[str, int]:
+    """For each concept the marks (bits) of itself, its ancestors and its descendants: two walks for all, as above."""
+    order = parents_first(tree, tree)
+    above: dict[str, int] = {}
+    for name in order:
+        above[name] = reduce(or_, (above[parent] for parent in tree.get(name, ())), marks.get(name, 0))
+    below = dict(marks)
+    for name in reversed(order):
+        for parent in tree.get(name, ()):
+            below[parent] = below.get(parent, 0) | below.get(name, 0)
+    return {name: bits for name in order if (bits := above[name] | below.get(name, 0))}
+
+
+def parents_first(tree: Tree, names: Iterable[str]) -> list[str]:
+    """Concepts and all their ancestors, each behind its parents."""
+    order: list[str] = []
+    seen: set[str] = set()
+    for name in names:
+        _finish(tree, name, seen, order)
+    return order
 
 
 def children(tree: Tree, name: str) -> tuple[str, ...]:
@@ -55,10 +75,7 @@ def circles(tree: Tree) -> list[set[str]]:
 
     Kosaraju's walk: up from everyone, then down in the opposite order.
     """
-    order: list[str] = []
-    seen: set[str] = set()
-    for name in tree:
-        _finish(tree, name, seen, order)
+    order = parents_first(tree, tree)
     below = upside_down(tree)
     grouped: set[str] = set()
     groups: list[set[str]] = []
@@ -88,8 +105,13 @@ def _finish(tree: Tree, first: str, seen: set[str], order: list[str]) -> None:
 
 def siblings(tree: Tree, name: str) -> tuple[str, ...]:
     """The other children of its parents, in alphabetical order."""
-    own = frozenset(tree.get(name, ()))
-    return tuple(sorted(other for other, parents in tree.items() if other != name and not own.isdisjoint(parents)))
+    return tuple(other for other in children_of_any(tree, tree.get(name, ())) if other != name)
+
+
+def children_of_any(tree: Tree, parents: Iterable[str]) -> tuple[str, ...]:
+    """Concepts that name one of these as a parent, in alphabetical order."""
+    of = frozenset(parents)
+    return tuple(sorted(name for name, above in tree.items() if not of.isdisjoint(above)))
 
 
 def relatives(tree: Tree, name: str) -> dict[str, Kin]:

@@ -344,3 +344,11 @@ def test_import_is_light() -> None:
     code = f"import sys, tiltc.detectors, tiltc.std; print(*({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("pattern", ["((((){9999}){9999}){9999})b", "a{" + "9" * 150_000, "[" * 50_000])
+def test_what_would_take_all_memory_or_hours_to_compile_is_told_at_once(pattern: str) -> None:
+    """Repeats of nothing count as well, and what does not end is looked for once."""
+    start = time.process_time()
+    assert check_pattern(pattern) is not None
+    assert time.process_time() - start < 2

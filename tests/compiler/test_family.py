@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tiltc.family import ancestors, ancestors_among, children, circles, siblings
+from tiltc.family import ancestors, ancestors_among, children, circles, kin_of, siblings
 
 
 def trees(around: bool) -> list[dict[str, tuple[str, ...]]]:
@@ -38,3 +38,12 @@ def test_siblings_are_the_other_children_of_the_parents() -> None:
     for tree in trees(around=True):
         for name, parents in tree.items():
             assert siblings(tree, name) == tuple(sorted({c for p in parents for c in children(tree, p)} - {name}))
+
+
+def test_marks_reach_all_kin_in_two_walks() -> None:
+    """A concept has the marks of whatever is its ancestor, its descendant or itself."""
+    for tree in trees(around=False):
+        marks = {name: 1 << i for i, name in enumerate(list(tree)[::2])}
+        kin = {a: {b for b in tree if a == b or a in ancestors(tree, b) or b in ancestors(tree, a)} for a in tree}
+        every = {a: sum(bit for b, bit in marks.items() if b in kin[a]) for a in tree}
+        assert kin_of(tree, marks) == {a: bits for a, bits in every.items() if bits}

@@ -42,6 +42,22 @@ def test_block_scalar_ends_with_its_text(tmp_path: Path) -> None:
     assert source(tmp_path, "a: |\n  one\n  two\n\n\nb: 1\n").at(("a",)) == Span("spec.yaml", 1, 4, 3, 6)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_block_scalar_ends_with_its_text_whatever_ends_a_line(tmp_path: Path, end: str) -> None:
+    """Its lines are those that positions count."""
+    text = "tiltc: 1\nconcepts: |-\n  one\n  three\nname: x\n".replace("\n", end)
+    span = source(tmp_path, text).at(("concepts",))
+    assert (span.line, span.end_line, span.end_column) == (2, 4, 8)
+
+
+@pytest.mark.parametrize("text", ["? nothing\n  yet\n", "tiltc:\n  ? a\n", "a:\n- b\n-\n", "? a\n\n\n"])
+def test_nothing_ends_behind_the_last_line(tmp_path: Path, text: str) -> None:
+    """An empty value stands where the next token would, which may be no line of the file."""
+    span = source(tmp_path, text).root.span
+    lines = text.split("\n")[:-1]
+    assert (span.end_line, span.end_column) <= (len(lines), len(lines[-1]) + 2)
+
+
 def test_place_of_what_is_not_there_is_the_nearest_parent_key(tmp_path: Path) -> None:
     """A missing key is shown at the key that should have held it."""
     file = source(tmp_path, "train:\n  beta: 1\n")

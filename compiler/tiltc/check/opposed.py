@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from itertools import combinations
+from operator import or_
 from typing import TYPE_CHECKING
 
 from tiltc.diagnostics import Diagnostics, Label
-from tiltc.family import Tree, ancestors, ancestors_among, upside_down
+from tiltc.family import Tree, ancestors, ancestors_among, kin_of
 
 if TYPE_CHECKING:
     from tiltc.parse import SpecFile
@@ -65,21 +68,17 @@ def family(spec_file: SpecFile, found: Diagnostics) -> None:
 def moving_ground(spec_file: SpecFile, found: Diagnostics) -> None:
     """T327: a concept is told apart from another that a second signal changes."""
     signals = spec_file.spec.signals
-    kin: dict[str, set[str]] = {}
-    for i, signal in enumerate(signals):
-        apart = spec_file.apart(signal)
-        if not apart:
-            continue
-        kin = kin or _kin(spec_file.tree, {other.concept for other in signals})
+    asking = [(i, signal, apart) for i, signal in enumerate(signals) if (apart := spec_file.apart(signal))]
+    movers = _movers(spec_file.tree, signals) if asking else {}
+    for i, signal, apart in asking:
+        moving = reduce(or_, (movers[name] for name in apart if name in movers), 0)
         for j, other in enumerate(signals):
-            if signal.concept == other.concept or other.verb == "keep" or not _meet(signal, other):
-                continue
-            moved = [n for n in apart if n in kin[other.concept]]
-            if moved:
+            if moving >> j & 1 and signal.concept != other.concept and _meet(signal, other):
+                moved = next(name for name in apart if movers.get(name, 0) >> j & 1)
                 found.add(
                     "T327",
                     spec_file.at(("signals", i, "apart_from")),
-                    f"`{signal.concept}` is told apart from `{moved[0]}`, which does not stay",
+                    f"`{signal.concept}` is told apart from `{moved}`, which does not stay",
                     labels=[
                         Label(spec_file.at(("signals", j, other.verb)), f"`{other.concept}` is {PAST[other.verb]} here")
                     ],
@@ -94,10 +93,13 @@ def _parent(above: dict[str, set[str]], first: str, second: str) -> str | None:
     return second if second in above[first] else None
 
 
-def _kin(tree: Tree, names: set[str]) -> dict[str, set[str]]:
-    """Each concept, what it is a kind of, and what is a kind of it."""
-    below = upside_down(tree)
-    return {name: {name} | ancestors(tree, name) | ancestors(below, name) for name in names}
+def _movers(tree: Tree, signals: Sequence[Signal]) -> dict[str, int]:
+    """The signals that change each concept, itself or what it is a kind of or what is a kind of it, as bits."""
+    changing: dict[str, int] = {}
+    for j, signal in enumerate(signals):
+        if signal.verb != "keep":
+            changing[signal.concept] = changing.get(signal.concept, 0) | 1 << j
+    return kin_of(tree, changing)
 
 
 def related(spec_file: SpecFile, first: str, second: str) -> bool:

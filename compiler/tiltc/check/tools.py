@@ -118,11 +118,11 @@ def no_tokens(spec_file: SpecFile, found: Diagnostics) -> None:
 
 def no_labels(spec_file: SpecFile, found: Diagnostics) -> None:
     """T204: a signal that can't be told from the data, because nothing says which features bear the label."""
-    for i, signal in enumerate(spec_file.spec.signals):
+    labelled = {name for name, definition in spec_file.library.items() if definition.concept.label is not None}
+    for i, signal in enumerate(spec_file.spec.signals if labelled else ()):
         names = {signal.concept: signal.verb} | dict.fromkeys(spec_file.apart(signal), "apart_from")
         for name, key in names.items():
-            definition = spec_file.library.get(name)
-            if definition is not None and definition.concept.kind == "label":
+            if name in labelled:
                 place = spec_file.at(("signals", i, key))
                 found.add("T204", place, f"`{name}` is defined by `label`", helps=[LABELLED])
 

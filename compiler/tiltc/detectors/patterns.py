@@ -16,7 +16,7 @@ TIMEOUT = 1.0
 MOST_EXPANDED = 100_000
 _CALL = re.compile(r"\(\?(?:R\)|&|P>|[+-]?\d)")
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
-_REPEAT = re.compile(r"\{(\d*),?(\d*)\}")
+_REPEAT = re.compile(r"\{(\d*)(?:,(\d*))?\}")
 
 
 class PatternTimeout(Exception):
@@ -64,7 +64,7 @@ def expanded(pattern: str) -> tuple[int, bool]:
             sizes.append(0)
             last = 0
         elif here == ")" and len(sizes) > 1:
-            last = sizes.pop()
+            last = sizes.pop() + 1  # a group of nothing takes room as well
             sizes[-1] += last
         elif here == "{" and (repeat := _REPEAT.match(pattern, at)):
             times = max((int(n.lstrip("0")[:12] or 0) for n in repeat.groups() if n), default=1)

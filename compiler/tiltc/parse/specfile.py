@@ -10,7 +10,7 @@ from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_text
 from tiltc.diagnostics import Span
-from tiltc.family import Tree, siblings
+from tiltc.family import Tree, children_of_any
 from tiltc.paths import locate, readable_roots
 from tiltc.source import Route, SourceFile, override_span
 from tiltc.spec import Concept, Keep, Signal, Spec
@@ -113,14 +113,29 @@ class SpecFile:
         return {}
 
     def _told_from(self, signal: Signal, asked: str | tuple[str, ...]) -> tuple[str, ...]:
-        if asked == "keeps":
+        if asked == "siblings":
+            every = self._brood(self.tree.get(signal.concept, ()))
+        elif asked == "keeps":
             every = tuple(dict.fromkeys(s.concept for s in self.spec.signals if isinstance(s, Keep)))
-        elif asked == "siblings":
-            every = siblings(self.tree, signal.concept)
         else:
             every = self.tree.get(signal.concept, ()) if isinstance(asked, str) else asked
-        known = (n for n in every if n in self.library and self.library[n].concept.reads == "response")
-        return tuple(n for n in known if n != signal.concept)
+        own = signal.concept
+        return tuple(n for n in every if n != own and n in self._responses)
+
+    def _brood(self, parents: tuple[str, ...]) -> tuple[str, ...]:
+        if parents not in self._broods:
+            self._broods[parents] = children_of_any(self.tree, parents)
+        return self._broods[parents]
+
+    @cached_property
+    def _broods(self) -> dict[tuple[str, ...], tuple[str, ...]]:
+        # siblings have the same one
+        return {}
+
+    @cached_property
+    def _responses(self) -> frozenset[str]:
+        """What is read in responses."""
+        return frozenset(name for name, definition in self.library.items() if definition.concept.reads == "response")
 
     def reached(self) -> dict[str, Definition]:
         """The definitions the signals depend on: what they name and its parents, what its contrast is kept by, and what it is

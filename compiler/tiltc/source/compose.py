@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -145,18 +146,27 @@ class _Composer:
 
     def malformed(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
-        at = self.within(self.span(mark, mark)) if mark else Span(self.path, 1, 1, 1, 2)
+        at = self.span(mark, mark) if mark else Span(self.path, 1, 1, 1, 2)
         labels: list[Label] = []
         if error.context and error.context_mark and error.context_mark.line != at.line - 1:
-            labels.append(Label(self.within(self.span(error.context_mark, error.context_mark)), error.context))
+            labels.append(Label(self.span(error.context_mark, error.context_mark), error.context))
         self.found.add("T105", at, error.problem or "cannot be read", labels=labels, helps=self.advice(error, mark))
 
     def within(self, at: Span) -> Span:
         """A place behind the last line is the end of that line: no editor can show another."""
+        last, column = self.end
+        if at.end_line <= last:
+            return at
+        if at.line > last:
+            return Span(self.path, last, column, last, column + 1)
+        return Span(self.path, at.line, at.column, last, column)
+
+    @cached_property
+    def end(self) -> tuple[int, int]:
+        """The last line, and the column behind it; a line break at the end begins no further one."""
         lines = _LINE_BREAK.split(self.text)
         last = len(lines) - (len(lines) > 1 and not lines[-1])
-        column = len(lines[last - 1]) + 1
-        return at if at.line <= last else Span(self.path, last, column, last, column + 1)
+        return last, len(lines[last - 1]) + 1
 
     def advice(self, error: yaml.MarkedYAMLError, mark: Any) -> list[str]:
         character = self.text[mark.index : mark.index + 1] if mark else ""
@@ -184,7 +194,7 @@ class _Composer:
         # a block scalar's end mark runs on to the next token
         start = event.start_mark
         body = self.text[start.index : event.end_mark.index].rstrip()
-        lines = body.split("\n")
+        lines = _LINE_BREAK.split(body)
         column = len(lines[-1]) + 1 + (start.column if len(lines) == 1 else 0)
         return Span(self.path, start.line + 1, start.column + 1, start.line + len(lines), column)
 
@@ -196,4 +206,4 @@ class _Composer:
         end_column = end.column + 1
         if (start.line, start.column) == (end.line, end.column):
             end_column += 1
-        return Span(self.path, start.line + 1, start.column + 1, end.line + 1, end_column)
+        return self.within(Span(self.path, start.line + 1, start.column + 1, end.line + 1, end_column))

@@ -112,7 +112,7 @@ def _comment(file: SpecFile, definition: Definition, scalar: Scalar) -> Fault | 
 def _anchors(pattern: str) -> Fault | None:
     """Text behind the end, or before the beginning."""
     before = ""
-    tokens = [match[0] for match in _TOKEN.finditer(pattern)]
+    tokens = list(_tokens(pattern))
     for here, after, beyond in zip(tokens, [*tokens[1:], ""], [*tokens[2:], "", ""], strict=False):
         if here == "$" and _consumes(after) and beyond not in ("?", "*", "{"):
             return f"`$` is the end of the text, and `{after}` can't follow it", ("a dollar sign is `\\$`",)
@@ -120,6 +120,14 @@ def _anchors(pattern: str) -> Fault | None:
             return f"`^` is the beginning of the text, and `{before}` can't stand before it", ("a caret is `\\^`",)
         before = here
     return None
+
+
+def _tokens(pattern: str) -> Iterator[str]:
+    """Characters, escapes and classes, up to a class that does not end: it would be looked for to the end again and again."""
+    for match in _TOKEN.finditer(pattern):
+        yield match[0]
+        if match[0] == "[":
+            return
 
 
 def _consumes(token: str) -> bool:
