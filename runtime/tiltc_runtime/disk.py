@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tiltc.canonical import canonical_json, sha256_file
-from tiltc.evidence import ShardPin
+from tiltc.canonical import canonical_json
+from tiltc.evidence import ShardPin, file_sha256
 from tiltc_runtime.spans import Sparse
 
 RESIDUALS = "residual.npy"
@@ -57,7 +57,7 @@ def arrow_schema(schema: Sequence[tuple[str, str, str]]) -> pa.Schema:
 
 def hashes(folder: Path) -> dict[str, str]:
     """File name -> sha256 of everything in a folder but its mark."""
-    return {file.name: sha256_file(file) for file in sorted(folder.iterdir()) if file.name != MARK}
+    return {file.name: file_sha256(file) for file in sorted(folder.iterdir()) if file.name != MARK}
 
 
 def mark_whole(folder: Path, name: str, rows: int) -> None:

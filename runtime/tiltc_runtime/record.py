@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tiltc.canonical import canonical_json, digest, sha256_file
+from tiltc.canonical import canonical_json, digest
+from tiltc.evidence import file_sha256
 from tiltc.files import write_text
 from tiltc.plan import ModelPin
 from tiltc_runtime.asked import Form
@@ -189,4 +190,4 @@ def hardware(processes: int) -> Hardware:
 def file_digests(folder: Path) -> dict[str, str]:
     """sha256 of every file of a folder by its path inside."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}

@@ -61,8 +61,11 @@ def test_large_evidence_is_hashed(world: World, seen: bool) -> None:
 
 @pytest.mark.usefixtures("large")
 def test_what_was_seen_is_not_read_again_unless_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second compile reads no shard for its hash; `--verify-evidence` reads all, and sees what kept its size and time."""
+    """A second compile reads no shard and no contrast set for its hash; `--verify-evidence` reads all, and sees what kept
+    its size and time."""
     assert world.tiltc("compile", "spec.yaml", "-o", "plan").code == 0
+    known = json.loads((evidence(world) / "seen.json").read_bytes())["files"]
+    assert {name.split("/")[0] for name in known} >= {"shards", "contrast"}
     with monkeypatch.context() as patch:
         patch.setattr("tiltc.evidence.hashed.sha256_file", lambda file: pytest.fail(f"read {file}"))
         assert world.tiltc("compile", "spec.yaml", "-o", "plan", "--check").code == 0

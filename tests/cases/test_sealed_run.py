@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cases.shout import shouting_rows
 from tests.worlds import SPEC, Said, World, make_world
-from tiltc.canonical import canonical_json, sha256_text
+from tiltc.canonical import canonical_json, sha256_file, sha256_text
+from tiltc.evidence import hashed, weights
 from tiltc.seal import sealed_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -253,6 +256,29 @@ def test_a_model_that_changes_between_look_and_load_is_not_sampled(
         (world.folder / "run" / "model" / "adapter_config.json").write_bytes(whole)
     assert said.codes == ["T653"]
     assert len(store(world)) == 1, "that of the starting policy"
+
+
+def test_verify_reads_every_weight_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the hash of its file and once for that of its tensors, though models are looked at before and after loading."""
+    files, tensors, whole = Counter[str](), Counter[str](), weights._digest
+
+    def of_file(file: Path) -> str:
+        files[str(file.resolve())] += 1
+        return sha256_file(file)
+
+    def of_tensors(found: list[Any]) -> str:
+        tensors[str({str(tensor.file.resolve()) for tensor in found})] += 1
+        return whole(found)
+
+    shutil.rmtree(world.folder / ".tiltc" / "rollouts", ignore_errors=True)
+    monkeypatch.setattr(hashed, "SETTLED", -60.0)
+    monkeypatch.setattr(hashed, "_known", {})
+    monkeypatch.setattr(hashed, "sha256_file", of_file)
+    monkeypatch.setattr(weights, "_digest", of_tensors)
+    assert "T653" not in verified(world).codes
+    assert sum("run/model/adapter_model" in name for name in files) == 1
+    assert sum("/model/model.safetensors" in name for name in tensors) == 1
+    assert {*files.values(), *tensors.values()} == {1}
 
 
 def test_kept_log_probabilities_are_as_written_or_made_again(world: World) -> None:

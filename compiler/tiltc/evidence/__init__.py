@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiltc.evidence.attention import AttentionProbe, LabelledText, ProbePin, ProbeRecipe, read_probe
 from tiltc.evidence.examples import Example, contrast_digest, examples_digest, read_examples
 from tiltc.evidence.find import answers, evidence_request, find_evidence, local_path
+from tiltc.evidence.hashed import file_sha256
 from tiltc.evidence.layout import (
     CONTRAST_SCHEMA,
     LIKELIHOOD_SCHEMA,
@@ -66,6 +67,7 @@ __all__ = [
     "contrast_digest",
     "evidence_request",
     "examples_digest",
+    "file_sha256",
     "find_evidence",
     "json_digest",
     "local_path",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from tiltc.canonical import digest, sha256_file
+from tiltc.canonical import digest
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.attention import FOLDER, PIN, ProbePin
 from tiltc.evidence.hashed import Hashes
@@ -56,13 +56,13 @@ def open_evidence(folder: Path, *, verify: bool | None = None) -> tuple[Evidence
     hashes = Hashes(folder, remember=_bytes(evidence) >= REMEMBER_FROM, again=verify is True)
     check = verify is not False
     _check_likelihoods(evidence, hashes if check else None, found)
-    _check_fitted(evidence, found)
+    _check_fitted(evidence, hashes, found)
     if check:
         for pin in manifest.shards:
-            _check_hashes(folder / "shards" / pin.name, pin.files, found, hashes)
-        _check_sets(evidence, "contrast", ContrastManifest, found)
-        _check_sets(evidence, SAMPLED, SampledManifest, found)
-        _check_tokens(evidence, found)
+            _check_hashes(folder / "shards" / pin.name, pin.files, hashes, found)
+        _check_sets(evidence, "contrast", ContrastManifest, hashes, found)
+        _check_sets(evidence, SAMPLED, SampledManifest, hashes, found)
+        _check_tokens(evidence, hashes, found)
         hashes.keep()
     return (None if found.failed else evidence), found
 
@@ -117,15 +117,18 @@ def _check_files(folder: Path, files: dict[str, str], found: Diagnostics) -> Non
         found.add("T503", None, f"{folder.parent.name}/{folder.name} lacks {', '.join(missing)}", helps=helps)
 
 
-def _check_hashes(folder: Path, files: dict[str, str], found: Diagnostics, hashes: Hashes | None = None) -> None:
-    read = hashes.of if hashes else sha256_file
+def _check_hashes(folder: Path, files: dict[str, str], hashes: Hashes, found: Diagnostics) -> None:
     for name, expected in sorted(files.items()):
-        if read(folder / name) != expected:
+        if hashes.of(folder / name) != expected:
             _damaged(f"{folder.parent.name}/{folder.name}/{name} is not the file that was written", found)
 
 
 def _check_sets(
-    evidence: Evidence, kind: str, model: type[ContrastManifest] | type[SampledManifest], found: Diagnostics
+    evidence: Evidence,
+    kind: str,
+    model: type[ContrastManifest] | type[SampledManifest],
+    hashes: Hashes,
+    found: Diagnostics,
 ) -> None:
     for file in sorted(evidence.folder.glob(f"{kind}/*/manifest.json")):
         try:
@@ -139,7 +142,7 @@ def _check_sets(
             _damaged(f"{kind}/{file.parent.name} belongs to other evidence", found)
         _check_files(file.parent, manifest.files, found)
         if not found.failed:
-            _check_hashes(file.parent, manifest.files, found)
+            _check_hashes(file.parent, manifest.files, hashes, found)
 
 
 def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
@@ -147,16 +150,16 @@ def _foreign(sampled: SampledManifest, of: Manifest, name: str) -> bool:
     return ours != (name, of.model.digest, of.template, of.dtype)
 
 
-def _check_tokens(evidence: Evidence, found: Diagnostics) -> None:
+def _check_tokens(evidence: Evidence, hashes: Hashes, found: Diagnostics) -> None:
     """What was written of token scores is as it was written. A missing shard is not harvested yet, and no damage."""
     _check_pins(evidence, "tokens/*/tool.json", TokenPin, lambda pin: pin.tool.key, found)
-    _check_marked(evidence.folder, "tokens/*/*", found)
+    _check_marked(evidence.folder, "tokens/*/*", hashes, found)
 
 
-def _check_fitted(evidence: Evidence, found: Diagnostics) -> None:
+def _check_fitted(evidence: Evidence, hashes: Hashes, found: Diagnostics) -> None:
     """Attention probes and ReFT adapters."""
     for folder in (FOLDER, REFT):
-        _check_marked(evidence.folder, f"{folder}/*", found)
+        _check_marked(evidence.folder, f"{folder}/*", hashes, found)
     _check_pins(evidence, f"{FOLDER}/*/{PIN}", ProbePin, lambda pin: pin.recipe.key, found)
     _check_pins(evidence, f"{REFT}/*/{ADAPTER}", AdapterPin, lambda pin: pin.recipe.key, found)
 
@@ -175,7 +178,7 @@ def _check_pins(
             _damaged(f"{file.parent.relative_to(evidence.folder).as_posix()} belongs to other evidence", found)
 
 
-def _check_marked(folder: Path, places: str, found: Diagnostics) -> None:
+def _check_marked(folder: Path, places: str, hashes: Hashes, found: Diagnostics) -> None:
     """Folders with a `shard.json` hold the files that it names, as they were written."""
     for file in sorted(folder.glob(f"{places}/shard.json")):
         try:
@@ -185,7 +188,7 @@ def _check_marked(folder: Path, places: str, found: Diagnostics) -> None:
             continue
         _check_files(file.parent, pin.files, found)
         if not found.failed:
-            _check_hashes(file.parent, pin.files, found)
+            _check_hashes(file.parent, pin.files, hashes, found)
 
 
 def _check_likelihoods(evidence: Evidence, hashes: Hashes | None, found: Diagnostics) -> None:
@@ -203,7 +206,7 @@ def _check_likelihoods(evidence: Evidence, hashes: Hashes | None, found: Diagnos
             _damaged(f"{name} belongs to other evidence", found)
         _check_files(file.parent, manifest.files, found)
         if not found.failed and hashes:
-            _check_hashes(file.parent, manifest.files, found, hashes)
+            _check_hashes(file.parent, manifest.files, hashes, found)
         if not found.failed and not _has_rows(file.parent / SCORES, of.data.rows):
             _damaged(f"{name}/{SCORES} does not fit the other files", found)
 

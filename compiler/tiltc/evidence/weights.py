@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiltc.evidence.hashed import once
 from tiltc.seal import parsed
 
 CHUNK = 1 << 24
@@ -47,7 +48,8 @@ def weights_digest(folder: Path) -> str:
     twice = [name for name, n in Counter(t.name for t in tensors).items() if n > 1]
     if twice:
         raise Unsealed(f"tensor {twice[0]} is in more than one file")
-    return _digest(tensors)
+    files = sorted({tensor.file for tensor in tensors})
+    return once(("weights", tuple(tensors)), files, lambda: _digest(tensors))
 
 
 def tensor_files(folder: Path) -> list[Path]:
