@@ -89,6 +89,56 @@ def test_the_same_pair_in_every_form(form: str) -> None:
     assert said([FORMS[form]]) == []
 
 
+WHOLE: dict[str, tuple[Row, list[Row]]] = {
+    "system beside it": ({"system": "Be brief.", "question": "Is it?"}, [USER]),
+    "a line break": ({"instruction": "Is it?\n", "system": "Be brief."}, [USER]),
+    "system within": ({"input": "Is it?", "system": "Be long."}, [SYSTEM, USER]),
+    "the last question of several": ({"query": "Is it?", "system": "Be brief."}, [SYSTEM, USER, NO, USER]),
+}
+
+
+@pytest.mark.parametrize("how", WHOLE)
+@pytest.mark.parametrize("kept", [list, json.dumps])
+def test_whole_conversations_beside_their_question(how: str, kept: Any) -> None:
+    """Responses that hold the conversation are not asked once more by the column of its question; `system` goes in front."""
+    beside, turns = WHOLE[how]
+    row = {**beside, "chosen": kept([*turns, YES]), "rejected": kept([*turns, NO])}
+    pair = one(row)
+    assert list(pair.prompt) == [SYSTEM, *(turn for turn in turns if turn != SYSTEM)]
+    assert (pair.chosen, pair.rejected) == ((YES,), (NO,))
+    assert said([row]) == []
+
+
+def test_nothing_is_asked_twice() -> None:
+    """A row whose responses ask behind a prompt that has asked is refused by its number, however few there are."""
+    good = {"prompt": [USER], "chosen": [YES], "rejected": [NO]}
+    for prompt, turns in (([USER], [SYSTEM, USER]), ([SYSTEM, USER], [USER])):
+        twice = {"prompt": prompt, "chosen": [*turns, YES], "rejected": [*turns, NO]}
+        got, found = take(Scan.of([good, good, twice, good]), "a.jsonl")
+        assert got is None
+        assert [(d.code, d.notes) for d in found] == [
+            ("T516", ("row 3: the prompt has asked, and a response asks again",))
+        ]
+        assert taken([good, good, twice, good], Wish(skip=1)).numbers == [1, 2, 4]
+    repeated = {"prompt": [USER], "chosen": [USER, YES], "rejected": [USER, NO]}
+    assert said([good, good, repeated]) == ["T516"]
+
+
+def test_a_prompt_ends_before_its_answer() -> None:
+    """A conversation that ends with a response of its row is asked without it, and one that ends otherwise is refused."""
+    for column in ("messages", "conversation", "input"):
+        for last in (YES, NO, {**YES, "content": "Yes, it is.\n"}):
+            for chosen, rejected in (("Yes, it is.", "No."), ([YES], [NO])):
+                assert one({column: [USER, last], "chosen": chosen, "rejected": rejected}).prompt == (USER,)
+        row = {column: [USER, {**YES, "content": "Who knows."}], "chosen": "Yes, it is.", "rejected": "No."}
+        assert said([row]) == ["T516"]
+    tool = {"role": "tool", "content": "1"}
+    answers = {"chosen": [YES, tool, YES], "rejected": [YES, tool, NO]}
+    greeted = {"chosen": [NO, USER, YES], "rejected": [NO, USER, NO], "messages": [NO, USER, YES]}
+    assert one(greeted).prompt == (NO, USER)
+    assert one({"messages": [USER], **answers}).row_id == one({"prompt": [USER], **answers}).row_id
+
+
 def test_system_prompts_and_histories() -> None:
     """What comes before the question is part of the prompt, where the form has it."""
     turns = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, USER]

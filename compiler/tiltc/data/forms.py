@@ -63,22 +63,30 @@ def form_of(rows: Sequence[Row], columns: frozenset[str], told: bool = False) ->
 
 def _pairs(rows: Sequence[Row], columns: frozenset[str], better: str, worse: str, told: bool) -> Form:
     sides = frozenset((better, worse))
+    whole = _are_whole(rows, better, worse)
+    if whole and (told if "prompt" in columns else _question(columns)):
+        reads = sides | (columns & {*SYSTEMS})
+        return Form("pairs", "", reads, _whole_sides(better, worse, columns))
     if told and "prompt" in columns:
         make = _sides(better, worse, _asked_by(frozenset(("prompt",)), columns), turns=True)
         return Form("pairs with `system`", "`prompt` and `system`", sides | {"prompt", "system"}, make)
     if "prompt" in columns:
         return Form("pairs", "`prompt`", sides | {"prompt"}, _sides(better, worse, lambda row: row.get("prompt")))
     talk = next((name for name in CONVERSATIONS if name in columns), None)
-    if talk is not None and _answers_alone(rows, better, worse):
-        reads = sides | {talk} | (columns & {*SYSTEMS})
-        make = _sides(better, worse, _asked_in(talk, columns), turns=True)
-        return Form(f"pairs that answer `{talk}`", f"`{talk}`", reads, make)
     asked = _question(columns)
+    if (
+        talk is not None
+        and not whole
+        and (_answers_alone(rows, better, worse) or not (asked or _again(rows, talk, better)))
+    ):
+        reads = sides | {talk} | (columns & {*SYSTEMS})
+        make = _unanswered(talk, _sides(better, worse, _asked_in(talk, columns), turns=True))
+        return Form(f"pairs that answer `{talk}`", f"`{talk}`", reads, make)
     if asked and not _in_responses(rows, better, worse):
         reads = sides | asked | (columns & {*SYSTEMS, "history"})
         words = " and ".join(f"`{name}`" for name in (*QUESTIONS, *SYSTEMS, "history") if name in reads)
         make = _sides(better, worse, _asked_by(asked, columns), turns=True)
-        return Form("pairs that answer a question", words, reads, make)
+        return Form("pairs that answer a question", words, reads, _unanswered(_first(asked), make))
     return Form("pairs", "", sides, _sides(better, worse, lambda _: None))
 
 
@@ -92,7 +100,7 @@ def _swift(columns: frozenset[str]) -> Form | None:
     if "rejected_response" in columns and "response" in columns and asked:
         reads = frozenset(("response", "rejected_response")) | asked | (columns & {*SYSTEMS, "history"})
         make = _sides("response", "rejected_response", _asked_by(asked, columns), turns=True)
-        return Form("pairs with `rejected_response`", _named(asked), reads, make)
+        return Form("pairs with `rejected_response`", _named(asked), reads, _unanswered(_first(asked), make))
     return None
 
 
@@ -110,7 +118,7 @@ def _single(columns: frozenset[str], label: str | None) -> Form | None:
     asked = _question(columns)
     if asked and answers:
         reads = asked | beside | (columns & {*SYSTEMS, "history"}) | {answers[0]}
-        make = _single_turn(_asked_by(asked, columns), answers[0])
+        make = _unanswered(_first(asked), _single_turn(_asked_by(asked, columns), answers[0]))
         return Form(words, _named(asked), reads, _labelled(make, label), True)
     if {*answers} & {"completion", "response"}:
         return Form(words, "", frozenset(answers[:1]), _labelled(_plain_single(answers), label), True)
@@ -135,6 +143,11 @@ def _question(columns: frozenset[str]) -> frozenset[str]:
     return frozenset((first, "input")) & columns if first == "instruction" else frozenset((first,))
 
 
+def _first(names: Iterable[str]) -> str:
+    """The column that asks."""
+    return next(name for name in QUESTIONS if name in names)
+
+
 def _in_responses(rows: Sequence[Row], better: str, worse: str) -> bool:
     """Whether most responses begin with the whole conversation, whatever other columns say."""
     sides = [(row.get(better), row.get(worse)) for row in rows[:LOOKED_AT]]
@@ -143,9 +156,67 @@ def _in_responses(rows: Sequence[Row], better: str, worse: str) -> bool:
 
 
 def _answers_alone(rows: Sequence[Row], better: str, worse: str) -> bool:
-    """Whether responses are a text or one message, and not lists that could hold the conversation as well."""
+    """Whether responses are a text or one message: a question in a column of its own goes before other conversations."""
     values = [row.get(side) for row in rows[:LOOKED_AT] for side in (better, worse)]
     return not any(isinstance(value, list) and len(cast("list[Any]", value)) > 1 for value in values)
+
+
+def _are_whole(rows: Sequence[Row], better: str, worse: str) -> bool:
+    """Whether most responses are messages that hold the conversation as well."""
+    values = [value for row in rows[:LOOKED_AT] for side in (better, worse) if (value := row.get(side)) is not None]
+    return 2 * sum(_is_whole(_answer(value)) for value in values) > len(values)
+
+
+def _again(rows: Sequence[Row], talk: str, better: str) -> bool:
+    """Whether most responses begin as the conversation of their row does, whoever speaks first there."""
+    begins = [(messages_of(row.get(talk)), _answer(row.get(better))) for row in rows[:LOOKED_AT]]
+    return 2 * sum(_same(a[:1], b[:1]) for a, b in begins if a and b) > len(begins)
+
+
+def _is_whole(turns: Sequence[Message] | None) -> bool:
+    """Whether a response begins with what was asked: a turn of the user's, or a system prompt."""
+    return turns is not None and len(turns) > 1 and turns[0]["role"] in ("user", "system")
+
+
+def _whole_sides(better: str, worse: str, columns: frozenset[str]) -> Make:
+    """Responses that are whole conversations: the turns that they share are the prompt, behind the system prompt."""
+    plain = _sides(better, worse, lambda _: None)
+
+    def make(row: Row) -> Row | str:
+        made, system = plain(row), _system(row, columns)
+        if isinstance(made, str) or not system:
+            return made
+        turns = {side: _answer(made[side]) for side in ("chosen", "rejected")}
+        if not all(_is_whole(side) for side in turns.values()):
+            return made
+        return made | {
+            side: said if said[0]["role"] == "system" else [*system, *said] for side, said in turns.items() if said
+        }
+
+    return make
+
+
+def _unanswered(column: str, make: Make) -> Make:
+    """A conversation that is asked ends before the response, which some data sets have as its last turns too."""
+
+    def asked_only(row: Row) -> Row | str:
+        made = make(row)
+        if isinstance(made, str) or made["prompt"][-1]["role"] != "assistant":
+            return made
+        for side in ("chosen", "rejected"):
+            said: list[Message] = made.get(side) or []
+            rest = made["prompt"][: -len(said)] if said and _same(made["prompt"][-len(said) :], said) else []
+            if rest and rest[-1]["role"] != "assistant":
+                return made | {"prompt": rest}
+        return f"`{column}` ends with a turn of the assistant's that is no response of the row"
+
+    return asked_only
+
+
+def _same(turns: Sequence[Message], others: Sequence[Message]) -> bool:
+    """Whether messages say the same, but for white space at their ends."""
+    said = [[(m["role"], str(m["content"]).strip(), m.get("tool_calls")) for m in side] for side in (turns, others)]
+    return said[0] == said[1]
 
 
 def _sides(better: str, worse: str, prompt: Callable[[Row], Any], *, turns: bool = False) -> Make:
@@ -167,9 +238,10 @@ def _sides(better: str, worse: str, prompt: Callable[[Row], Any], *, turns: bool
 
 
 def _answer(side: Any) -> list[Message] | None:
-    """A response as messages."""
+    """A response as messages: a list of them, the JSON text of such a list, or the text of one."""
     if isinstance(side, str):
-        return [{"role": "assistant", "content": side}]
+        listed = messages_of(side) if side[:1] == "[" else None
+        return listed or [{"role": "assistant", "content": side}]
     return messages_of(side)
 
 

@@ -81,6 +81,7 @@ def take(scan: Scan, name: str, wish: Wish | None = None) -> tuple[Taken | None,
         return None, found
     read, faults = _read(rows, scan, form)
     read = _one_form(read, faults, wish, name, found)
+    read = _asked_once(read, faults)
     _left_out(faults, read, form, wish, name, found)
     if found.failed:
         return None, found
@@ -155,6 +156,24 @@ def _one_form(
         )
     faults += [Fault(r.number, f"row {r.number}:", f"has {r.parts.form}") for r in others]
     return [r for r in read if r.parts.form == usual]
+
+
+def _asked_once(read: list[_Read], faults: list[Fault]) -> list[_Read]:
+    """Rows whose responses don't begin by asking behind a prompt that has asked; those that all do are `_without_repeats`."""
+    made = {r.number: split(r.parts) for r in read if not isinstance(r.parts.chosen, str)}
+    twice = {number for number, row in made.items() if _asks_again(*row)}
+    again = {number for number in twice if _repeats(*made[number])}
+    if 2 * len(again) >= sum(bool(prompt) for prompt, *_ in made.values()):
+        twice -= again
+    faults += [Fault(n, f"row {n}:", "the prompt has asked, and a response asks again") for n in sorted(twice)]
+    return [r for r in read if r.number not in twice]
+
+
+def _asks_again(prompt: Text, *sides: Text) -> bool:
+    """Whether a turn of the user's is followed by one that is none of the assistant's, at which a response begins."""
+    turns = [side[0] for side in sides if side and not isinstance(side, str)]
+    asked = bool(prompt) and not isinstance(prompt, str) and prompt[-1]["role"] == "user"
+    return asked and any(turn["role"] in ("user", "system") for turn in turns)
 
 
 def _left_out(
