@@ -8,10 +8,11 @@ error. Warnings that the spec allows are taken out at the end (`allow.py`).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiltc.diagnostics import Diagnostics
+from tiltc.diagnostics import Diagnostic, Diagnostics, Span
 
 if TYPE_CHECKING:
     from tiltc.evidence import Evidence
@@ -32,7 +33,7 @@ def compile_spec(
         cache: folder for results that follow from the evidence alone; None recomputes them.
         said: what parsing found. It is among the findings returned, and the spec's allows are applied to it too.
     """
-    from tiltc.allow import apply_allows
+    from tiltc.allow import OF_THE_MACHINE, apply_allows
     from tiltc.check import check, static
     from tiltc.choose import choose
     from tiltc.derived import Derived
@@ -61,6 +62,15 @@ def compile_spec(
     if solved is None:
         return None, found
     found, used = apply_allows(spec_file, found, JUDGED)
-    allowed = tuple(Allowed(code=a.code, because=a.because) for a in used)
-    told = as_findings(d for d in found if d.code.startswith(JUDGED) or d not in before)
+    allowed = tuple(Allowed(code=a.code, because=a.because) for a in used if a.code not in OF_THE_MACHINE)
+    told = (d for d in found if d.code not in OF_THE_MACHINE and (d.code.startswith(JUDGED) or d not in before))
+    told = as_findings(sorted(told, key=partial(_standing, spec_file)))
     return lower(spec_file, solved, evidence.manifest, allowed, told), found
+
+
+def _standing(spec_file: SpecFile, d: Diagnostic) -> tuple[bool, Span]:
+    """Orders findings by place, the same from whichever folder the spec is compiled."""
+    span = d.primary.span
+    if span is None:
+        return True, Span("", 0, 0, 0, 0)
+    return False, span._replace(path=spec_file.names.get(span.path, span.path))

@@ -57,6 +57,7 @@ What to do: name a file. What a command writes goes into one first.""",
         """\
 Each `pattern:` is tried on repetitive texts to see that it does not run away. Here that took longer than a spec may take,
 so some patterns are untried. At harvest each pattern has a second for a text, whether tried or not.
+This hangs on how fast the machine is, so no plan holds it, and no allow of it is called unused.
 
 Example:
 

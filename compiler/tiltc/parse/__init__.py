@@ -52,7 +52,7 @@ def parse(
     if found.failed:
         return None, found
     definitions = with_keepers(library.definitions)
-    spec_file = SpecFile(str(path), spec, definitions, library.sources, applied, document.overridden)
+    spec_file = SpecFile(str(path), spec, definitions, library.sources, applied, document.overridden, library.names)
     spec_file = without_sae(spec_file)
     for rule in RULES:
         found.extend(islice(rule(spec_file), MOST))

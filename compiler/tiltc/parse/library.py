@@ -40,6 +40,8 @@ class Library:
     #: files being read, outermost first, and files already read
     chain: list[Path] = field(default_factory=list[Path])
     done: set[Path] = field(default_factory=set[Path])
+    #: the same files as the spec reaches them, wherever it is compiled from, by the path used in spans
+    names: dict[str, str] = field(default_factory=dict[str, str])
     #: folders that files may be read from
     roots: tuple[Path, ...] = ()
     #: whether a library was one too many
@@ -51,6 +53,7 @@ class Library:
         """Read what a file extends, then define what it defines."""
         source = document.source
         self.sources[source.path] = source
+        self.names.setdefault(source.path, os.path.basename(source.path))  # noqa: PTH119
         self.chain.append(real(source.file or source.path))
         for index, text in enumerate(content.extends):
             self.extend(document, ("extends", index), text)
@@ -68,7 +71,9 @@ class Library:
             names = " extends ".join(f"`{path.name}`" for path in (*self.chain, target))
             self.found.add("T130", named.span, "this closes the circle", notes=[names])
         elif target not in self.done:
-            self.read(file, named, text, os.path.join(os.path.dirname(document.source.path), text))  # noqa: PTH118, PTH120
+            shown = _beside(document.source.path, text)
+            self.names.setdefault(shown, _beside(self.names[document.source.path], text))
+            self.read(file, named, text, shown)
 
     def read(self, file: Path, named: Label, text: str, shown: str) -> None:
         if kind(file) == "missing":
@@ -82,7 +87,7 @@ class Library:
                 self.found.add("T119", named.span, text)
             self.over = True
             return
-        source, found = read(file, os.path.normpath(shown), named.span, ours=True, most=self.left())
+        source, found = read(file, shown, named.span, ours=True, most=self.left())
         self.found.extend(found)
         document = Document.of(source) if source else None
         if document is None:
@@ -110,13 +115,18 @@ class Library:
             at = source.at(definition.route, key=True)
             other = self.place(before)
             labels = [Label(other, "this definition is hidden")] if other else []
-            text = f"`{definition.name}` is also defined in `{before.file}`"
+            text = f"`{definition.name}` is also defined in `{self.names.get(before.file, before.file)}`"
             self.found.add("T131", at, text, labels=labels, helps=["rename one of them"])
         self.definitions[definition.name] = definition
 
     def place(self, definition: Definition) -> Span | None:
         source = self.sources.get(definition.file)
         return source.at(definition.route, key=True) if source else None
+
+
+def _beside(path: str, text: str) -> str:
+    """The path that a file at `path` names by a text."""
+    return os.path.normpath(os.path.join(os.path.dirname(path), text))  # noqa: PTH118, PTH120
 
 
 def with_keepers(definitions: dict[str, Definition]) -> dict[str, Definition]:

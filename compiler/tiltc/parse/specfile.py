@@ -54,6 +54,8 @@ class SpecFile:
     overrides: dict[str, Any]
     #: what `--set` changed by route, as typed
     overridden: dict[Route, str] = field(default_factory=dict[Route, str])
+    #: the files of `sources` as the spec reaches them, the same from whichever folder it is read
+    names: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def folder(self) -> Path:

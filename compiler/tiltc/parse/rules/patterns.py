@@ -29,7 +29,7 @@ _REPEATS = re.compile(r"[*+?{]")
 def unsound_patterns(file: SpecFile) -> Iterator[Diagnostic]:
     """A pattern that does not compile or matches everything; one that a repetitive text keeps busy; too many to tell."""
     tries = _Tries()
-    size = 0
+    size, told = 0, False
     for name, pattern in _patterns(file):
         size += min(expanded(pattern)[0], MOST_TOGETHER)
         at = file.definition_at(name, "pattern")
@@ -43,7 +43,8 @@ def unsound_patterns(file: SpecFile) -> Iterator[Diagnostic]:
             note = f"more than {SLOWEST:g} s on {LENGTH:,} characters that repeat {repeated!r}"
             label = Label(at, "this can run for hours on one response")
             yield Diagnostic("T141", label, notes=(note,), helps=("take out one of two nested or adjacent repeats",))
-        elif tries.untried == 1 and not tries.found:
+        elif tries.untried and not tries.found and not told:
+            told = True
             helps = ("make the patterns simpler", "write plain ones as `words:`")
             yield Diagnostic("T118", Label(at, f"this and what follows is untried after {BUDGET:g} s"), helps=helps)
 
