@@ -92,13 +92,10 @@ class Endpoint:
         key = self._key(place)
         request, late = self._request(prompt, key), Event()
         body = _within(TIMEOUT, lambda: _body(_opener(place), request, late), late)
-        if key and key.encode() in body:
+        text = _content(body)
+        if key and (key.encode() in body or _tells(text, key)):
             raise Unreachable(f"its answer holds the key in {self.key}, and is not used")
-        try:
-            text = json.loads(body)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return ""
-        return text if isinstance(text, str) else ""
+        return text
 
     def _key(self, place: SplitResult) -> str:
         key = os.environ.get(self.key, "").strip() if self.key else ""
@@ -167,6 +164,29 @@ def _body(opener: urllib.request.OpenerDirector, request: urllib.request.Request
             if len(body) > LARGEST:
                 raise ValueError(f"an answer of more than {LARGEST >> 20} MB")
     return bytes(body)
+
+
+def _content(body: bytes) -> str:
+    """The text in the body of an answer; empty when it is not of the agreed form."""
+    try:
+        text = json.loads(body)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+def _tells(text: str, key: str) -> bool:
+    """Whether a text, or anything that is read of it, holds the key: escapes hide it, and blanks are put together."""
+    bare = "".join(key.split())
+    return any(bare in "".join(said.split()) for said in (text, *_strings(text)))
+
+
+def _strings(text: str) -> Iterator[str]:
+    """The names and the texts of the JSON objects in a text."""
+    for read in objects(text):
+        for name, value in read.items():
+            yield name
+            yield from (v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str))
 
 
 def _within(seconds: float, call: Callable[[], T], late: Event) -> T:

@@ -27,6 +27,8 @@ from tiltc.judge import judge_all
 from tiltc.spec import Judge
 
 SECRET = "s3cret-k3y-0123456789"
+#: the same to who reads JSON
+ESCAPED = "".join(f"\\u{ord(c):04x}" for c in SECRET)
 #: seconds that an answer may take here
 SHORT = 0.4
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -105,6 +107,11 @@ HOSTILE: dict[str, Script] = {
     "echoes the key in its status": lambda s: s.sendall(f"{SECRET} 200\r\n\r\n".encode()),
     "echoes the key in its reason": lambda s: s.sendall(f"HTTP/1.1 418 {SECRET}\r\n\r\n".encode()),
     "echoes the key as a title": answer(json.dumps({"title": SECRET})),
+    "escapes the key as a title": answer(json.dumps({"title": "?"}).replace("?", ESCAPED)),
+    "escapes the key in a title": answer("Well: " + json.dumps({"in": [{"title": "A ?!"}]}).replace("?", ESCAPED)),
+    "escapes the key in its envelope": body(
+        json.dumps({"choices": [{"message": {"content": json.dumps({"title": "?"})}}]}).replace("?", ESCAPED).encode()
+    ),
     "needs a key": body(b"", b"HTTP/1.1 401 Unauthorized\r\n"),
 }  # fmt: skip
 
