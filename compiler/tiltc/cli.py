@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
 def _guarded(arguments: list[str], out: TextIO, err: TextIO) -> int:
     try:
         with _interruptible():
+            if any("\0" in argument for argument in arguments):
+                raise UsageError("an argument has a NUL in it, which no name of a file can have")
             code = _dispatch(arguments, out, err)
             out.flush()
             return code

@@ -16,6 +16,7 @@ from pathlib import Path
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import one_line
 from tiltc.files import write_text
+from tiltc.paths import real
 
 MARK = ".tiltc-folder"
 #: what a folder may hold and be empty all the same: nobody's work, and never written over
@@ -78,7 +79,7 @@ def refusal(folder: Path, kind: Kind, help: str = "") -> Diagnostics:
 def _why_not(folder: Path, kind: Kind) -> str:
     if not folder.is_dir():
         return "it is no folder" if folder.exists() or folder.is_symlink() else ""
-    if kind is not REFERENCE and folder.name in RUN_FOLDERS and RUN.owns(folder.resolve().parent):
+    if kind is not REFERENCE and folder.name in RUN_FOLDERS and RUN.owns(real(folder).parent):
         return "it is part of a run"
     names = sorted(path.name for path in folder.iterdir() if not _trifle(path.name, kind))
     if not names or kind.owns(folder):
@@ -109,10 +110,10 @@ def other_plan(folder: Path, name: str) -> Diagnostics:
 def over_input(written: Iterable[Path], read: Iterable[Path]) -> Diagnostics:
     """T586 for what would be written, or removed, over a file or a folder that is read, or over what holds one."""
     found = Diagnostics()
-    places = [(path, path.resolve()) for path in written]
+    places = [(path, real(path)) for path in written]
     for given in dict.fromkeys(read):
         for path, place in places:
-            if place in (given.resolve(), *given.resolve().parents) or _same(path, given):
+            if place in (real(given), *real(given).parents) or _same(path, given):
                 text = f"{one_line(path)} would be written over, and {one_line(given)} is read"
                 found.add("T586", None, text, notes=["nothing was written"], helps=["name another place to write to"])
                 break

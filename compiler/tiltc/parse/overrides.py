@@ -17,7 +17,11 @@ from tiltc.spec import Amplify, FileRef, HubRef, Keep, SaeRef, Spec, Suppress
 def apply_overrides(document: Document, overrides: Sequence[str], found: Diagnostics) -> dict[str, Any]:
     """Change the document's values in place; returns the changes by dotted path."""
     applied: dict[str, Any] = {}
-    for written in overrides:
+    for typed in overrides:
+        written = typed.encode("utf-8", "backslashreplace").decode()
+        if written != typed:
+            found.add("T127", override_span(written), "this is not UTF-8")
+            continue
         path, equals, text = written.partition("=")
         if not equals or not all(path.split(".")):
             found.add("T127", override_span(written), "this has no form `path.to.key=value`")

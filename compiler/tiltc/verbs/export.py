@@ -58,10 +58,11 @@ def _refused(args: argparse.Namespace, data: Path) -> Diagnostics:
     """T586, T587 for a file that is not export's to write."""
     from tiltc.export import is_export
     from tiltc.folders import foreign_file, over_input
+    from tiltc.paths import real
     from tiltc.planfile import PLAN_FILES
 
     found = over_input([args.output], [data, *(args.plan / name for name in PLAN_FILES)])
-    if data.resolve() in args.output.resolve().parents:
+    if real(data) in real(args.output).parents:
         text = f"{args.output} would be read as a part of the data"
         found.add("T586", None, text, notes=["nothing was written"], helps=["name a file in another folder"])
     return found or foreign_file(args.output, is_export, "an export")
