@@ -261,6 +261,56 @@ def test_no_prompt_beside_a_column_that_asks() -> None:
     assert said([{k: v for k, v in row.items() if k != "task"} for row in rows]) == ["T551"]
 
 
+def test_short_and_empty_prompts_may_be_meant() -> None:
+    """Data that has its prompts is refused for no other column: short ones are prompts, and empty ones are said."""
+    poem = {"prompt": "", "completion": "Ode.", "title": "the name of the poem"}
+    assert said([poem] * 3) == ["T554"]
+    sums = {"source": "grade school maths set", "chosen": "2", "rejected": "3"}
+    assert said([{**sums, "prompt": "1+1"}] * 3) == []
+    assert said([{**sums, "question": "1+1"}] * 3) == []
+    two, three = {**YES, "content": "2"}, {**NO, "content": "3"}
+    one_one = {**USER, "content": "1+1"}
+    assert said([{"source": sums["source"], "chosen": [one_one, two], "rejected": [one_one, three]}] * 3) == []
+    unread = {**sums, "prompt": "", "question": "What is one and one?"}
+    assert said([unread] * 3) == ["T550"]
+    assert said([unread] * 3, Wish({"prompt": "prompt"})) == ["T554"]
+    assert said([{**unread, "prompt": "-"}] * 3) == ["T554"]
+
+
+def test_messages_that_python_printed_are_no_text() -> None:
+    """CSV of message lists, as pandas and numpy write it, is refused in every form; one such answer among others is text."""
+    lists = {"chosen": str([USER, YES]), "rejected": str([USER, NO])}
+    arrays = {side: text.replace("}, {", "}\n {") for side, text in lists.items()}
+    for row in (
+        lists,
+        {"prompt": "Is it?", **lists},
+        {"question": "Is it?", **arrays},
+        {"prompt": str([USER]), "chosen": "Yes.", "rejected": "No."},
+        {"instruction": "Is it?", "chosen": str(YES), "rejected": str(NO)},
+        {"prompt": "Is it?", "completion": str([YES]), "label": True},
+        {"messages": str([USER, YES])},
+    ):
+        got, found = take(Scan.of([row] * 3), "a.csv")
+        assert got is None
+        assert [d.code for d in found] == ["T516"]
+        assert "as Python prints it" in next(iter(found)).notes[0]
+    plain = {"prompt": "Write it.", "chosen": "Yes.", "rejected": "No."}
+    assert taken([plain, plain, {**plain, **lists}]).pairs[2].chosen == lists["chosen"]
+
+
+def test_a_label_that_is_not_read_is_said() -> None:
+    """Labels of other words or numbers wait for somebody to say what they mean, and don't pass for wanted in silence."""
+    for labels in ((1, -1), ("good", "bad"), (3.5, 2)):
+        rows = [{"prompt": f"{i}?", "completion": "b", "label": label} for i, label in enumerate(labels * 3)]
+        got, found = take(Scan.of(rows), "a.jsonl")
+        assert got is not None
+        assert "not read: `label`" in got.line
+        assert [d.code for d in found] == ["T554"]
+    tagged = {"instruction": "Is it?", "output": "Yes.", "kto_tag": "up"}
+    assert said([tagged, tagged]) == ["T554"]
+    assert said([{"prompt": "a?", "completion": "b", "label": True}]) == []
+
+
 def test_columns_by_hand() -> None:
     """`columns:` maps any name; a column that is not there is an error that lists those that are."""
     row = {"Prompt": "a", "good": "b", "bad": "c", "how": "Be brief."}

@@ -20,7 +20,8 @@ Example:
     and `task` not read
       = help: say which column asks: `data: {file: pairs.jsonl, columns: {prompt: task}}`
 
-What to do: name the column. `tiltc lint pairs.jsonl` says how the rows are read, without a model.""",
+What to do: name the column; `columns: {prompt: prompt}` says that an empty `prompt` is meant.
+`tiltc lint pairs.jsonl` says how the rows are read, without a model.""",
     ),
     Code(
         "T551",
@@ -73,7 +74,9 @@ What to do: nothing, if the rows named are no loss. Repair them otherwise.""",
         Severity.WARNING,
         """\
 The data has a column that other trainers know and that is not read here. `system` beside `prompt` is read by some trainers and
-not by others. A `margin` has a meaning for `method: reward` alone, and is missing from some rows or is no number in them.
+not by others. A `label` of single responses says which are wanted as true and false, or 1 and 0, and in no other words. A prompt
+may be empty, and nothing is read in its place. A `margin` has a meaning for `method: reward` alone, and is missing from some
+rows or is no number in them.
 
 Example:
 

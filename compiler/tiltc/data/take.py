@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tiltc.canonical import canonical_json, sha256_text
-from tiltc.data.forms import BESIDE, QUESTIONS, SYSTEMS, Form, form_of
+from tiltc.data.forms import BESIDE, LABELS, QUESTIONS, SYSTEMS, Form, form_of
 from tiltc.data.kinds import Fault, Row, Scan
 from tiltc.data.pair import Pair, Text, plain_text
+from tiltc.data.printed import printed_columns, printed_fault
 from tiltc.data.rows import Parts, parts_of, split
 from tiltc.data.turns import cut_all
 from tiltc.diagnostics import Diagnostics
@@ -21,6 +22,8 @@ from tiltc.spec import FileRef, HubRef
 NAMED = 5
 #: a guessed prompt of fewer characters is nearly empty
 NEARLY_EMPTY = 4
+#: a share of rows: a column that says nothing in as many is as good as none
+NEARLY_ALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ def take(scan: Scan, name: str, wish: Wish | None = None) -> tuple[Taken | None,
         return None, found
     split_up, origins = _split_all(read, form)
     split_up = _without_repeats(split_up, name, found)
-    _check_prompts(split_up, origins, rows, form, name, found)
+    _check_prompts(split_up, origins, rows, form, name, found, sure="prompt" in wish.columns)
     _check_unread(rows, form, name, found)
+    _check_labels(rows, form, name, found)
     _check_margins(read, name, found)
     if found.failed:
         return None, found
@@ -129,8 +133,9 @@ def _missing(
 def _read(rows: Sequence[Row], scan: Scan, form: Form) -> tuple[list[_Read], list[Fault]]:
     read: list[_Read] = []
     faults = list(scan.faults)
+    printed = printed_columns(rows, form.reads)
     for row, number in zip(rows, scan.numbers, strict=True):
-        made = form.make(row)
+        made = printed_fault(row, printed) or form.make(row)
         parts = made if isinstance(made, str) else parts_of(made, row)
         if isinstance(parts, str):
             faults.append(Fault(number, f"row {number}:", parts))
@@ -256,15 +261,28 @@ def _repeats(prompt: Text, chosen: Text, rejected: Text) -> bool:
 
 def _check_prompts(
     made: Sequence[tuple[Text, Text, Text]], origins: Sequence[str], rows: Sequence[Row], form: Form, name: str,
-    found: Diagnostics,
+    found: Diagnostics, *, sure: bool,
 ) -> None:  # fmt: skip
     """T550 where prompts are (nearly) empty beside texts that are not read; T551 where nothing marks where they end."""
     guessed = [i for i, origin in enumerate(origins) if origin == SHARED]
-    empty = sum(len(plain_text(prompt).strip() if prompt else "") < NEARLY_EMPTY for prompt, *_ in made)
     unread = _asking(rows, form)
-    if unread and 2 * empty > len(made):
+    asks = any(column.lower() in (*QUESTIONS, "prompt") for column in unread)
+    # a short prompt that was found is one, such as `1+1`; a guess of as many letters is none
+    short = [NEARLY_EMPTY if origin == SHARED or asks else 1 for origin in origins]
+    said = [len(plain_text(prompt).strip() if prompt else "") for prompt, *_ in made]
+    empty = sum(length < least for length, least in zip(said, short, strict=True))
+    text = (
+        f"the prompts of {empty} of {len(made)} rows of {name} are empty or nearly so, and {_listed(unread)} not read"
+    )
+    if (
+        unread
+        and 2 * empty > len(made)
+        and form.prompt
+        and (sure or not asks or said.count(0) < NEARLY_ALL * len(made))
+    ):
+        found.add("T554", None, text, notes=[f"the form has its prompts from {form.prompt}"])
+    elif unread and 2 * empty > len(made):
         mapped = f"`data: {{file: {name}, columns: {{prompt: {unread[0]}}}}}`"
-        text = f"the prompts of {empty} of {len(made)} rows of {name} are empty or nearly so, and {_listed(unread)} not read"
         found.add("T550", None, text, helps=[f"say which column asks: {mapped}"])
     elif guessed:
         prompt, chosen, _ = made[guessed[0]]
@@ -292,7 +310,8 @@ def _unread(rows: Sequence[Row], form: Form) -> list[str]:
     """Columns of text that are not read, in the order of their names."""
     looked = rows[:1000]
     columns = sorted({key for row in looked for key in row} - form.reads - BESIDE)
-    return [column for column in columns if any(isinstance(row.get(column), str) for row in looked)]
+    kinds = {column: (str, int, float) if column in LABELS else str for column in columns}
+    return [column for column in columns if any(isinstance(row.get(column), kinds[column]) for row in looked)]
 
 
 def _check_unread(rows: Sequence[Row], form: Form, name: str, found: Diagnostics) -> None:
@@ -308,6 +327,16 @@ def _check_unread(rows: Sequence[Row], form: Form, name: str, found: Diagnostics
         found.add(
             "T554", None, f"`{told[0]}` of {name} is not read: rows with a `prompt` are taken as they are", helps=helps
         )
+
+
+def _check_labels(rows: Sequence[Row], form: Form, name: str, found: Diagnostics) -> None:
+    """T554: a label beside single responses that says neither true nor false, so that all are taken for wanted."""
+    there = [c for c in LABELS if c not in form.reads and any(row.get(c) is not None for row in rows)]
+    if form.single and there and not form.reads & {*LABELS}:
+        first = next(row[there[0]] for row in rows if row.get(there[0]) is not None)
+        text = f"`{there[0]}` of {name} is not read: most are neither true nor false, and all responses are taken for wanted"
+        helps = ["if it says which responses are wanted, write true and false, or 1 and 0"]
+        found.add("T554", None, text, notes=[f"the first is {first!r}"[:120]], helps=helps)
 
 
 def _check_margins(read: Sequence[_Read], name: str, found: Diagnostics) -> None:
