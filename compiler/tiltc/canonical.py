@@ -10,8 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tiltc.workflow import Json
 
-def canonical_json(value: Any) -> str:
+
+def canonical_json(value: Any) -> Json:
     """Sorted, indented JSON with a final newline.
 
     Raises:
@@ -20,7 +22,7 @@ def canonical_json(value: Any) -> str:
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json", by_alias=True)
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return Json(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256_text(text: str) -> str:

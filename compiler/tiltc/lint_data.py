@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tiltc.allow import apply_allows
 from tiltc.datafile import read_pairs
-from tiltc.diagnostics import Diagnostics
+from tiltc.diagnostics import Diagnostic, Diagnostics
 from tiltc.evidence.find import local_path
 from tiltc.parse import SpecFile
+from tiltc.parse.library import leads_out
+from tiltc.paths import leads_outside, outside
+from tiltc.spec import FileRef
 
 
 def lint_data(path: Path) -> tuple[str | None, Diagnostics]:
@@ -18,13 +22,31 @@ def lint_data(path: Path) -> tuple[str | None, Diagnostics]:
 
 
 def lint_data_of(file: SpecFile) -> tuple[str | None, Diagnostics]:
-    """The same of the data that a spec names, at its place in the spec. Data that is not local is not looked at."""
-    ref, placed = file.spec.data, Diagnostics()
+    """The same of the data that a spec names, at its place in the spec. Data that is not local is not looked at.
+
+    A spec may come from a stranger: T116 for data and prompts outside of its repository, of which nothing is read.
+    """
+    ref, placed = file.spec.data, Diagnostics(list(_outside(file)))
     path = local_path(ref, file.folder)
-    if path is None:
+    if path is None or placed:
         return None, placed
     taken, found = read_pairs(path, ref)
     for d in found:
         placed.add(d.code, file.at(("data",)), d.primary.text, notes=d.notes, helps=d.helps)
     kept, _ = apply_allows(file, placed, ())
     return (None if taken is None else taken.line), kept
+
+
+def _outside(file: SpecFile) -> Iterator[Diagnostic]:
+    for ref, route in ((file.spec.data, ("data",)), (file.spec.verify.prompts, ("verify", "prompts"))):
+        text = ref.file if isinstance(ref, FileRef) else ref
+        path = local_path(ref, file.folder)
+        if isinstance(text, str) and path is not None and _reaches_out(text, path, file):
+            yield leads_out(file.at(route), text)
+
+
+def _reaches_out(text: str, path: Path, file: SpecFile) -> bool:
+    """Whether a path, or a link in the folder that it names, leads out."""
+    if leads_outside(text, file.folder, file.roots):
+        return True
+    return path.is_dir() and any(outside(inner, file.roots) for inner in path.rglob("*") if inner.is_symlink())

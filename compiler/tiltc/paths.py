@@ -83,6 +83,12 @@ def find_path(text: str, folder: Path | None = None) -> Path:
     return beside if kind(beside) != "missing" else _from_here(text)
 
 
+def leads_outside(text: str, folder: Path, roots: tuple[Path, ...]) -> bool:
+    """Whether `find_path` looks outside of all roots for a path, so that its answer tells what is there."""
+    beside = locate(text, folder)
+    return outside(beside, roots) or (kind(beside) == "missing" and outside(_from_here(text), roots))
+
+
 def found_at(text: str, folder: Path) -> Path:
     """Where a path of a spec or plan in `folder` leads: beside it, or, where there is nothing, in the working directory."""
     return find_path(text, folder)

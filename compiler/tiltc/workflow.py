@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from typing import TextIO
 
 #: A command of today stands at the beginning of a line, blanks before it or not; one of old anywhere.
-_COMMAND = re.compile(r"^([^\S\n]*:)(?=:)", re.MULTILINE)
+_COMMAND = re.compile(r"(?:^|(?<=\r))([^\S\r\n]*:)(?=:)", re.MULTILINE)
+_LINE_END = re.compile(r"[\r\n]")
 _OLD = "##["
 
 
 class Commands(str):
     """Text whose lines are commands on purpose."""
+
+    __slots__ = ()
+
+
+class Json(str):
+    """Text that is JSON: what is escaped in it means the same to who reads it."""
 
     __slots__ = ()
 
@@ -34,11 +42,15 @@ class _Guarded:
     def write(self, text: str) -> int:
         if not isinstance(text, Commands):
             text = self._broken(text)
-        self._line = (self._line + text).rpartition("\n")[2][-200:]
+        self._line = _LINE_END.split(self._line + text)[-1][-200:]
         return self._stream.write(text)
 
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
     def _broken(self, text: str) -> str:
-        if text.lstrip()[:1] in ("{", "["):
+        if isinstance(text, Json):
             return text.replace(_OLD, "##\\u005b")  # the same to who reads JSON
         if self._line.strip() == ":" and text.startswith(":"):
             text = f" {text}"

@@ -22,6 +22,7 @@ from tiltc.evidence.untrained import untrained
 from tiltc.files import write_text, write_whole
 from tiltc.folders import DERIVED, STORE, mark, refusal
 from tiltc.parse import SpecFile
+from tiltc.printing import one_line
 from tiltc.resolve.attention import probe_recipes
 from tiltc.resolve.pulls import likelihood_requests
 from tiltc.resolve.reft import adapter_recipes
@@ -267,5 +268,5 @@ def _tell(folder: Path, names: list[str], err: TextIO | None) -> None:
 
 def _say(err: TextIO | None, text: str) -> None:
     if err is not None:
-        err.write(text + "\n")
+        err.write(one_line(text) + "\n")
         err.flush()

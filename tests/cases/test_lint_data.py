@@ -52,3 +52,62 @@ def test_a_folder_and_a_spec_in_json(world: World) -> None:
     world.write("spec.json", json.dumps({"tiltc": 1, "name": "a", "signals": [{"suppress": "std.style.bold"}]}))
     assert world.tiltc("lint", "spec.json").code == 0
     assert world.tiltc("lint", "none.jsonl").code == 2
+
+
+SECRET = [{"user": "root", "host": f"password=hunter2-{i}"} for i in range(5)]
+
+
+def test_nothing_outside_of_the_repository_is_read_aloud(tmp_path: Path) -> None:
+    """T116 for data that a spec names elsewhere, by path, by link or by a folder with a link: the same whether it is there."""
+    world, other = World(tmp_path / "repo"), World(tmp_path / "other")
+    for each in (world, other):
+        each.folder.mkdir()
+    (world.folder / ".git").mkdir()
+    other.write_rows("secret.jsonl", SECRET)
+    secret = other.folder / "secret.jsonl"
+    (world.folder / "link.jsonl").symlink_to(secret)
+    (world.folder / "shards").mkdir()
+    (world.folder / "shards" / "a.jsonl").symlink_to(secret)
+    for file in (
+        str(secret),
+        "../other/secret.jsonl",
+        "link.jsonl",
+        "shards",
+        "../other/none.jsonl",
+        "/none/none.jsonl",
+    ):
+        data = f"{{file: {file}, columns: {{chosen: user, rejected: host}}}}"
+        world.write("spec.yaml", SPEC.format(data="x").replace("./x", data))
+        said = world.tiltc("lint", "--data", "spec.yaml")
+        assert (said.code, said.codes) == (1, ["T116"]), file
+        assert "spec.yaml:5:7" in said.out
+        assert "hunter2" not in said.out + said.err
+        assert world.tiltc("lint", "spec.yaml").code == 0
+
+
+def test_what_an_allowed_folder_holds_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`TILTC_PATHS` says whose folders may be named."""
+    world, other = World(tmp_path / "repo"), World(tmp_path / "other")
+    for each in (world, other):
+        each.folder.mkdir()
+    other.write_rows("pairs.jsonl", [{**row, "prompt": row["task"]} for row in ROWS])
+    world.write("spec.yaml", SPEC.format(data="../other/pairs.jsonl"))
+    assert world.tiltc("lint", "--data", "spec.yaml").codes == ["T116"]
+    monkeypatch.setenv("TILTC_PATHS", str(other.folder))
+    said = world.tiltc("lint", "--data", "spec.yaml")
+    assert (said.code, "5 rows read as pairs" in said.err) == (0, True)
+
+
+def test_of_prompts_elsewhere_nobody_learns_whether_they_are_there(world: World, tmp_path: Path) -> None:
+    """A spec that names prompts outside of its repository lints the same whatever is there; with `--data` it is T116."""
+    (world.folder / ".git").mkdir()
+    world.write_rows("pairs.jsonl", [{**row, "prompt": row["task"]} for row in ROWS])
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (outside / "there.jsonl").write_text(json.dumps({"prompt": "How so?"}) + "\n")
+    for text in (f"../{outside.name}/there.jsonl", f"../{outside.name}/none.jsonl", str(outside), "/none"):
+        world.write("spec.yaml", SPEC.format(data="pairs.jsonl") + f"verify: {{prompts: {text}}}\n")
+        assert world.tiltc("lint", "spec.yaml").codes == []
+        assert world.tiltc("lint", "--data", "spec.yaml").codes == ["T116"]
+    world.write("spec.yaml", SPEC.format(data="pairs.jsonl") + "verify: {prompts: none.jsonl}\n")
+    assert world.tiltc("lint", "spec.yaml").codes == ["T651"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiltc.canonical import canonical_json
 from tiltc.cli import main
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import code, markdown, markdown_table, table
@@ -74,14 +76,38 @@ def test_a_log_holds_no_command_that_was_not_meant(format: str, monkeypatch: pyt
 
 def test_json_means_the_same_under_a_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     """What breaks old commands is an escape to who reads JSON."""
-    import json
-
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     out = io.StringIO()
-    guarded(out).write('{"pattern": "##[a-z]"}\n')
+    guarded(out).write(canonical_json({"pattern": "##[a-z]"}))
     assert "##[" not in out.getvalue()
     assert json.loads(out.getvalue()) == {"pattern": "##[a-z]"}
     assert isinstance(render(Diagnostics(), "github"), Commands)
+
+
+@pytest.mark.parametrize("start", ["[a].jsonl: ", "{", " [", "\r"])
+def test_what_a_text_begins_with_makes_no_json_of_it(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name in brackets, or a carriage return, gets no command through; nor do many lines at once."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    out = io.StringIO()
+    guarded(out).write(f"{start}x\n::error::a\r::error::b ##[add-mask]c\n")
+    guarded(out).writelines(["x\n", "::error::d\n"])
+    assert not [
+        line for line in re.split(r"[\r\n]+", out.getvalue()) if line.lstrip().startswith("::") or "##[" in line
+    ]
+
+
+def test_names_of_data_reach_a_terminal_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lint says of how rows are read is one line, whatever file and columns are called."""
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    evil = "x\n::error::pwned\n\x1b[31m\r::error::again"
+    row = {"prompt": "How so?", "chosen": "Like this.", "rejected": "No.", evil: "text"}
+    for name in ("[a].jsonl", "{a}.jsonl", "::error::a.jsonl", "a\n::error::b.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row) + "\n")
+        out, err = io.StringIO(), io.StringIO()
+        assert main(["lint", str(tmp_path / name)], out, err) == 0
+        assert "not read: `x ::error::pwned" in err.getvalue()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", err.getvalue())
+        assert not [line for line in err.getvalue().splitlines() if line.startswith("::")]
 
 
 def test_names_of_a_spec_reach_a_terminal_as_text(tmp_path: Path) -> None:

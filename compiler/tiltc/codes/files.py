@@ -29,7 +29,8 @@ What to do: name the library. One begins with `tiltc: 1` and has `concepts:`."""
         """\
 A spec and its libraries may name files in their repository only: below `GITHUB_WORKSPACE`, or the folder with `.git`, or
 without a repository the working folder. Links are followed first. The finding is the same whether there is such a file or
-not. Who runs tiltc can allow more folders, as in `PATH`; a spec can't.
+not. Who runs tiltc can allow more folders, as in `PATH`; a spec can't. Data and prompts may be elsewhere for harvest and
+verify; `lint --data` reads them aloud, and so asks the same of them.
 
 Example:
 

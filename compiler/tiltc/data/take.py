@@ -16,6 +16,7 @@ from tiltc.data.printed import printed_columns, printed_fault
 from tiltc.data.rows import Parts, parts_of, split
 from tiltc.data.turns import cut_all
 from tiltc.diagnostics import Diagnostics
+from tiltc.printing import one_line
 from tiltc.spec import FileRef, HubRef
 
 #: at most this many rows, or columns, are named in a finding
@@ -385,7 +386,7 @@ def _line(
         parts.append(f"{left_out} rows left out")
     if unread := _unread(rows, form):
         parts.append(f"not read: {_listed(unread)}")
-    return "; ".join(parts)
+    return one_line("; ".join(parts))
 
 
 def _listed(names: Sequence[str], most: int = NAMED, *, quoted: bool = True) -> str:

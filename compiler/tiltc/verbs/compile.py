@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tiltc.allow import apply_allows
 from tiltc.diagnostics import Diagnostics
+from tiltc.printing import one_line
 from tiltc.verbs import (
     CACHE_HELP,
     UsageError,
@@ -195,7 +196,7 @@ def _check_alone(
             ]
             found.add("T540", None, f"{args.output} is no plan of this spec as it is now", notes=notes, helps=helps)
         for line in [*untold(spec_file, plan), "not solved again: without evidence nobody knows what compiles now"]:
-            err.write(f"note: {line}\n")
+            err.write(f"note: {one_line(line)}\n")
     kept, _ = apply_allows(spec_file, found)
     return report(kept, args, out, err, dict(spec_file.sources))
 

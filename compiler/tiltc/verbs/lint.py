@@ -11,6 +11,7 @@ from typing import TextIO
 from tiltc.data.places import is_data
 from tiltc.diagnostics import Diagnostics
 from tiltc.lint import lint
+from tiltc.printing import one_line
 from tiltc.source import LARGEST, SourceFile
 from tiltc.verbs import Verb, add_report_flags, add_spec_flags, report, spec_path
 
@@ -90,7 +91,7 @@ def _say(linted: tuple[str | None, Diagnostics], found: Diagnostics, err: TextIO
     line, said = linted
     found.extend(said)
     if line is not None:
-        err.write(line + "\n")
+        err.write(one_line(line) + "\n")
 
 
 VERB = Verb("lint", "check specs: syntax, names, contradictions", add_arguments, run)
