@@ -15,7 +15,7 @@ SLOWEST = 0.1
 #: Characters of a probe. Time that grows with the square of the length passes, with the cube it does not.
 LENGTH = 1000
 #: Processor seconds for the probes of all patterns of a spec.
-BUDGET = 0.9
+BUDGET = 0.6
 #: Characters of all patterns of a spec together, counted repeats written out: each takes time to compile.
 MOST_TOGETHER = 200_000
 #: What responses repeat, beside the pattern's own characters and words.
