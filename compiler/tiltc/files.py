@@ -1,28 +1,31 @@
 """Files that appear whole or not at all, whenever the process is killed: written beside, flushed to disk, then moved.
 
 One file: `writing`, `write_text`, `write_bytes`. A folder that is made anew: `write_whole`. Several files of a folder that
-belong together and replace older ones: `write_files`, which whoever reads the folder completes first with `settle`.
+belong together and replace older ones: `write_files`. A replacement whose process was killed is completed by the next writer
+(`settle`), never by a reader: it says so (`unfinished`).
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import re
-import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: what unfinished files and folders are called: `.tiltc-<process>-<eight hex digits><ending>`
-BESIDE = re.compile(r"\.tiltc-(\d+)-[0-9a-f]{8}")
+from tiltc.beside import beside, sweep
+
 #: a set of files that is complete, and waits to be moved into the folder that it lies in
 READY = ".tiltc-ready"
 #: within such a set, names of files that the set no longer has
 REMOVED = ".removed"
 #: what file systems say that flush by themselves, or not at all
 _CANT_FLUSH = (errno.EINVAL, errno.ENOTSUP)
+#: seconds to wait for another writer: moving a set takes milliseconds, and who holds the folder longer is no writer of ours
+PATIENCE = 5.0
 
 
 @contextmanager
@@ -36,7 +39,7 @@ def writing(file: Path, *, flush: bool = True) -> Generator[Path]:
         OSError: as the file system says; `file` is as it was then, and nothing is left beside it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = _beside(file.parent, file.suffix)
+    part = beside(file.parent, file.suffix)
     try:
         yield part
         if flush:
@@ -105,7 +108,7 @@ def write_files(folder: Path, fills: Mapping[str, Callable[[Path], object]], rem
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(folder / name))
     settle(folder, names)
     sweep(folder)
-    work = _beside(folder)
+    work = beside(folder)
     try:
         work.mkdir()
         for name, fill in fills.items():
@@ -113,10 +116,11 @@ def write_files(folder: Path, fills: Mapping[str, Callable[[Path], object]], rem
         (work / REMOVED).write_text("\n".join(remove), encoding="utf-8")
         for path in (*work.iterdir(), work):
             flush_to_disk(path)
-        _commit(work, folder, names)
+        with _alone(folder):
+            _commit(work, folder, names)
+            _carry_out(folder, names)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    settle(folder, names)
 
 
 def _commit(work: Path, folder: Path, names: Collection[str]) -> None:
@@ -129,12 +133,26 @@ def _commit(work: Path, folder: Path, names: Collection[str]) -> None:
             # another process was quicker, and its files come before ours
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            settle(folder, names)
+            _carry_out(folder, names)
     flush_to_disk(folder)
+
+
+def unfinished(folder: Path) -> bool:
+    """Does a set wait in a folder whose process was killed? The files beside it may be of two sets then.
+
+    Raises:
+        OSError: as the file system says.
+    """
+    if not _waits(folder):
+        return False
+    with _alone(folder):  # perhaps its process is at it
+        return _waits(folder)
 
 
 def settle(folder: Path, names: Collection[str]) -> None:
     """Carry out a replacement that was complete when its process was killed. Does nothing in other folders.
+
+    For whoever is about to write the folder; a reader asks `unfinished`.
 
     Args:
         names: of files that may be replaced or removed; a folder from elsewhere may ask for others.
@@ -142,17 +160,54 @@ def settle(folder: Path, names: Collection[str]) -> None:
     Raises:
         OSError: as the file system says; what is left can be carried out later.
     """
+    if _waits(folder):
+        with _alone(folder):
+            _carry_out(folder, names)
+
+
+def _waits(folder: Path) -> bool:
     ready = folder / READY
-    if ready.is_symlink() or not ready.is_dir():
-        return
+    return ready.is_dir() and not ready.is_symlink()
+
+
+def _carry_out(folder: Path, names: Collection[str]) -> None:
+    ready, done = folder / READY, beside(folder)
     removed = _lines(ready / REMOVED)
     for name in names:
-        with suppress(FileNotFoundError):  # moved by another process, or not in the set
+        with suppress(FileNotFoundError):  # moved before, or not in the set
             (ready / name).replace(folder / name)
     for name in removed & set(names):
         (folder / name).unlink(missing_ok=True)
     flush_to_disk(folder)
-    shutil.rmtree(ready, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        ready.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """While no other process commits a set to the folder or carries one out; the kernel lets go whenever we die.
+
+    Where nothing can be locked (some network file systems), or somebody holds the folder for long, it is done without.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    last = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > last:
+                raise
+            time.sleep(0.01)
 
 
 def _lines(file: Path) -> set[str]:
@@ -160,31 +215,6 @@ def _lines(file: Path) -> set[str]:
         return set(file.read_text(encoding="utf-8").split("\n"))
     except (OSError, ValueError):
         return set()
-
-
-def sweep(folder: Path) -> None:
-    """Remove what processes that are dead left unfinished in a folder."""
-    for path in folder.glob(".tiltc-*"):
-        match = BESIDE.match(path.name)
-        if match and not _alive(int(match[1])):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _beside(folder: Path, ending: str = "") -> Path:
-    return folder / f".tiltc-{os.getpid()}-{secrets.token_hex(4)}{ending}"
 
 
 def flush_to_disk(path: Path) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from tiltc.diagnostics import Diagnostics
 from tiltc.figures import one_line
-from tiltc.files import write_text
+from tiltc.files import READY, write_text
 from tiltc.paths import real
 
 MARK = ".tiltc-folder"
-#: what a folder may hold and be empty all the same: nobody's work, and never written over
+#: what a folder may hold and be empty all the same: nobody's work, or the log of the very command; never written over
 TRIFLES = re.compile(
     r"\.gitkeep|\.gitignore|\.gitattributes|\.DS_Store|Thumbs\.db|desktop\.ini|lost\+found|\.tiltc-\d.*"
+    r"|.*\.(log|out|err|txt|[oe]\d+)|stdout|stderr|logs?|wandb|mlruns|tensorboard"
 )
 #: bytes of a file that are read to see what it is; strangers that a finding names
 MOST, NAMED = 1 << 26, 5
@@ -36,9 +37,12 @@ class Kind:
     trifles: str = ""
 
     def owns(self, folder: Path) -> bool:
-        """Does it carry this kind's mark, or look like this kind?"""
+        """Does it carry this kind's mark, or look like this kind? So does one in which a set of its files waits."""
         mark = marked(folder)
-        return mark == self.name if mark else self.looks(folder)
+        return mark == self.name if mark else self.looks(folder) or self._waits(folder / READY)
+
+    def _waits(self, ready: Path) -> bool:
+        return ready.is_dir() and not ready.is_symlink() and self.looks(ready)
 
 
 def marked(folder: Path) -> str:
@@ -94,17 +98,23 @@ def _trifle(name: str, kind: Kind) -> bool:
 
 
 def other_plan(folder: Path, name: str) -> Diagnostics:
-    """T585 where a folder holds the plan of a spec of another name. One that can't be read is compiled again."""
+    """T585 where a folder holds the plan of a spec of another name, or one waits there. What can't be read is compiled again."""
     found = Diagnostics()
-    try:
-        there = json.loads((folder / "plan.json").read_bytes())["name"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return found
-    if isinstance(there, str) and there != name:
+    there = next((n for n in (_name(folder / READY), _name(folder)) if n), name)
+    if there != name:
         notes = [f"it holds the plan `{one_line(there)}`, and `{name}` was compiled", "nothing was written"]
         helps = [f"name another folder with `-o`, or remove {one_line(folder)} if the spec was renamed"]
         found.add("T585", None, f"{one_line(folder)} is the plan of another spec", notes=notes, helps=helps)
     return found
+
+
+def _name(folder: Path) -> str:
+    """What the plan in a folder is called; empty if that can't be read."""
+    try:
+        name = json.loads((folder / "plan.json").read_bytes())["name"]
+        return name if isinstance(name, str) else ""
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 def over_input(written: Iterable[Path], read: Iterable[Path]) -> Diagnostics:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tiltc.canonical import canonical_json, digest, sha256_text
 from tiltc.diagnostics import Diagnostics
 from tiltc.evidence.weights import tensor_line
-from tiltc.files import settle, write_files
+from tiltc.files import READY, unfinished, write_files
 from tiltc.plan import PLAN_VERSION, ROW_COLUMNS, Plan
 
 if TYPE_CHECKING:
@@ -148,11 +147,8 @@ def _write_tools(tools: Mapping[str, np.ndarray], path: Path) -> None:
 
 def read_plan_alone(folder: Path) -> tuple[Plan | None, Diagnostics]:
     """Read `plan.json` and check that nobody changed it; of the other files only that they are there. Needs no pyarrow."""
-    found = Diagnostics()
-    if not (folder / PLAN_FILE).exists():
-        found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
-        return None, found
-    plan = _read_json(folder / PLAN_FILE, found)
+    found = _readable(folder)
+    plan = None if found else _read_json(folder / PLAN_FILE, found)
     if plan is None:
         return None, found
     for name in (ROWS_FILE, *([TOOLS_FILE] if plan.pins.tools else [])):
@@ -163,12 +159,12 @@ def read_plan_alone(folder: Path) -> tuple[Plan | None, Diagnostics]:
 
 
 def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
-    """Read a plan folder and check that nobody changed it: T520 unreadable, T521 plan edited, T522 another file changed."""
-    found = Diagnostics()
-    with suppress(OSError):  # what can't be completed is found to be no plan
-        settle(folder, PLAN_FILES)
-    if not (folder / PLAN_FILE).exists():
-        found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
+    """Read a plan folder and check that nobody changed it; changes nothing itself.
+
+    Findings: T520 unreadable, T521 plan edited, T522 another file changed, T588 its replacement was not finished.
+    """
+    found = _readable(folder)
+    if found:
         return None, found
     plan = _read_json(folder / PLAN_FILE, found)
     rows = _read_rows(folder / ROWS_FILE, found)
@@ -181,6 +177,23 @@ def read_plan(folder: Path) -> tuple[LoadedPlan | None, Diagnostics]:
         return None, found
     _check_file(folder / TOOLS_FILE, "tools", plan.pins.tools, tools_digest(tools), found)
     return (None if found.failed else LoadedPlan(plan, rows, folder, tools)), found
+
+
+def _readable(folder: Path) -> Diagnostics:
+    """T588, T520 where there is no plan, or perhaps the files of two."""
+    found = Diagnostics()
+    try:
+        waits = unfinished(folder)
+    except OSError as problem:
+        found.add("T520", None, f"cannot read {folder}", notes=[str(problem)])
+        return found
+    if waits:
+        notes = [f"what is to take its place lies in {folder / READY}", "nothing was read or written"]
+        helps = ["compile the plan again", f"or remove {folder / READY} if no compile of yours was interrupted here"]
+        found.add("T588", None, f"{folder}", notes=notes, helps=helps)
+    elif not (folder / PLAN_FILE).exists():
+        found.add("T520", None, f"{folder} holds no {PLAN_FILE}", helps=["name the folder that `tiltc compile` wrote"])
+    return found
 
 
 def _read_json(path: Path, found: Diagnostics) -> Plan | None:

@@ -65,7 +65,7 @@ def admit(
         control: the plan's `controls` will be said in place of its instructions, so it must have both.
         root: what relative paths in the plan are relative to; by default the plan's folder, then the working directory.
 
-    Findings: T520 to T525, T531 to T533, T536, T537, T539, T544, T548, and what the loaders find.
+    Findings: T520 to T525, T531 to T533, T536, T537, T539, T544, T548, T588, and what the loaders find.
     """
     loaded, found = read_plan(folder)
     if loaded is None:

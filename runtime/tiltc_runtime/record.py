@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +31,14 @@ PACKAGES = (
     "tokenizers",
     "numpy",
 )
+
+#: files that a loader may open in a model's folder: weights, settings, templates and what kinds of tokenizers call theirs
+OPENED = re.compile(
+    r"[^./][^/]*\.(json|safetensors|bin|pt|pth|ckpt|h5|msgpack|index|jinja|py|model|spm|tiktoken|tokenizer|vocab|codes)"
+    r"|[^./]*(vocab|merges|dict|token)[^/]*\.txt|(additional_)?chat_templates/.*"
+)
+#: of these, what trainers and evaluations leave
+BY_PRODUCT = re.compile(r"[^/]*results[^/]*\.json|trainer_state\.json|training_args\.bin")
 
 #: fields that say where things lay
 PLACES = ("start_folder", "root")
@@ -149,14 +158,18 @@ def read_record(folder: Path) -> RunRecord | None:
 
 
 def check_outputs(record: RunRecord, model: Path) -> list[str]:
-    """What in the folder of the trained model is not as the record names it, file by file."""
-    found, written = file_digests(model), record.outputs
-    lost = [f"{name} in model/ is missing" for name in sorted(written.keys() - found)]
-    # hidden files and model cards are opened by no loader
-    more = [name for name in sorted(found.keys() - written) if not name.startswith(".") and not name.endswith(".md")]
+    """What in the folder of the trained model is not as the record names it, file by file.
+
+    A file that came later counts if a loader of models, adapters or tokenizers would open it: not one in another format.
+    """
+    written, there = record.outputs, _files(model)
+    lost = [f"{name} in model/ is missing" for name in sorted(written.keys() - there)]
+    more = [
+        name for name in sorted(there - written.keys()) if OPENED.fullmatch(name) and not BY_PRODUCT.fullmatch(name)
+    ]
     new = [f"{name} in model/ was not there when the run finished" for name in more]
-    same = sorted(written.keys() & found)
-    return [*lost, *new, *(f"{n} in model/ is not what the run wrote" for n in same if written[n] != found[n])]
+    same = [name for name in sorted(written.keys() & there) if file_sha256(model / name) != written[name]]
+    return [*lost, *new, *(f"{name} in model/ is not what the run wrote" for name in same)]
 
 
 def now() -> str:
@@ -189,5 +202,8 @@ def hardware(processes: int) -> Hardware:
 
 def file_digests(folder: Path) -> dict[str, str]:
     """sha256 of every file of a folder by its path inside."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    return {name: file_sha256(folder / name) for name in sorted(_files(folder))}
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

@@ -312,7 +312,7 @@ def _swept(other: Run, run: Run, report: Report) -> tuple[Report | None, list[st
     try:
         theirs = read_report(other.folder / VERIFY_FOLDER)
     except (OSError, ValueError):
-        return None, ["it was not verified by this version of tiltc, or its report was changed"]
+        return None, ["it was not verified by this version of tiltc, or its report was changed or left unfinished"]
     problems = differences(report, theirs)
     ours, pins = run.plan.pins, other.plan.pins
     if (ours.data, ours.template, ours.sae, ours.model) != (pins.data, pins.template, pins.sae, pins.model):

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cases.shout import shouting_rows
 from tests.worlds import World, exact_sae_folder, make_world
+from tiltc.files import READY
 
 
 def tree(folder: Path) -> dict[str, tuple[str, int]]:
@@ -314,6 +315,89 @@ def test_trifles_make_no_folder_foreign(made: World, tmp_path: Path) -> None:
     (tmp_path / ".tiltc-99999999-01234567.json").touch()
     said = made.tiltc("compile", "spec.yaml", "-o", str(tmp_path))
     assert said.code == 0, said.out + said.err
+
+
+LOGS = ["log.txt", "slurm-12.out", "train.log", "job.e123", "stderr", "wandb/run/files.json"]
+
+
+@pytest.mark.parametrize("call", [
+    ("run", "plan", "--root", ".", "-o"), ("run", "plan", "--root", ".", "--fresh", "-o"), ("compile", "spec.yaml", "-o"),
+    ("harvest", "spec.yaml", "--store"), ("audit", "spec.yaml", "-o"), ("schema", "--write"),
+], ids=" ".join)  # fmt: skip
+def test_the_log_of_a_command_makes_no_folder_foreign(made: World, tmp_path: Path, call: tuple[str, ...]) -> None:
+    """`tiltc run plan -o r | tee r/log.txt`, and what SLURM and trackers write there; the logs stay."""
+    place = tmp_path / "place"
+    for name in LOGS:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(f"mine: {name}")
+    said = made.tiltc(*call, str(place))
+    assert said.code == 0, said.out + said.err
+    assert [(place / name).read_text() for name in LOGS] == [f"mine: {name}" for name in LOGS]
+
+
+@pytest.fixture(scope="module")
+def another(made: World) -> Path:
+    """Another plan of the same spec."""
+    said = made.tiltc("compile", "spec.yaml", "--set", "budget.drop=40%", "-o", "another")
+    assert said.code == 0, said.out + said.err
+    return made.folder / "another"
+
+
+READERS = {
+    "show": ("show", "{plan}"),
+    "diff": ("diff", "{plan}", "plan"),
+    "check": ("compile", "spec.yaml", "--check", "-o", "{plan}"),
+    "check alone": ("compile", "spec.yaml", "--check", "--no-evidence", "-o", "{plan}"),
+    "run": ("run", "{plan}", "-o", "never", "--root", "."),
+    "export": ("export", "{plan}", "-o", "never.jsonl", "--data", "pairs.jsonl"),
+}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_a_set_that_waits_takes_no_reviewed_plans_place(made: World, another: Path, tmp_path: Path, verb: str) -> None:
+    """A hidden folder that came with a checkout, or that a killed compile left: who reads refuses, and changes nothing."""
+    shutil.copytree(made.folder / "plan", tmp_path / "plan")
+    shutil.copytree(another, tmp_path / "plan" / READY)
+    before = tree(tmp_path)
+    said = made.tiltc(*(part.format(plan=tmp_path / "plan") for part in READERS[verb]))
+    assert (said.code, "T588" in said.out) == (1, True), said.out + said.err
+    assert tree(tmp_path) == before
+    assert not [*made.folder.glob("never*")]
+
+
+@pytest.mark.parametrize("moved", [(), ("rows.parquet",), ("rows.parquet", "plan.json")])
+@pytest.mark.parametrize("before", [None, "plan"])
+def test_what_a_killed_compile_left_is_compiled_again(
+    made: World, another: Path, tmp_path: Path, before: str | None, moved: tuple[str, ...]
+) -> None:
+    """A first one or a later one, before and between the moves of its files."""
+    place = tmp_path / "plan"
+    if before:
+        shutil.copytree(made.folder / before, place)
+    shutil.copytree(another, place / READY)
+    for name in moved:
+        (place / READY / name).replace(place / name)
+    said = made.tiltc("compile", "spec.yaml", "-o", str(place))
+    assert said.code == 0, said.out + said.err
+    assert not (place / READY).exists()
+    assert (place / "plan.json").read_bytes() == (made.folder / "plan" / "plan.json").read_bytes()
+
+
+def test_a_set_that_waits_says_whose_the_folder_is(made: World, tmp_path: Path) -> None:
+    """A plan that waits makes no room for an audit or a plan of another name; an audit that waits is written again."""
+    shutil.copytree(made.folder / "plan", tmp_path / "plan" / READY)
+    shutil.copytree(made.folder / "audit", tmp_path / "audit" / READY)
+    before = tree(tmp_path)
+    for call in (
+        ("audit", "spec.yaml", "-o", "{}/plan"),
+        ("compile", "spec.yaml", "-o", "{}/audit"),
+        ("compile", "spec.yaml", "--set", "name=another", "-o", "{}/plan"),
+    ):
+        said = made.tiltc(*(part.format(tmp_path) for part in call))
+        assert (said.code, said.codes) == (1, ["T585"]), said.out + said.err
+        assert tree(tmp_path) == before
+    assert made.tiltc("audit", "spec.yaml", "-o", str(tmp_path / "audit")).code == 0
+    assert not (tmp_path / "audit" / READY).exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", '<<<<<<< HEAD\n{"plan_version": 4}\n=======\n'])

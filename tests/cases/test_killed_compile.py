@@ -14,6 +14,7 @@ import pytest
 from tests.compiler import fabricated
 from tests.compiler.fabricated import plan
 from tiltc.canonical import sha256_file
+from tiltc.files import settle
 from tiltc.planfile import PLAN_FILES, read_plan, write_plan
 
 #: writes one plan with vectors and one without, in turns, until it is killed
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from tests.compiler import fabricated
 from tests.cases.test_killed_compile import VECTORS, other
+from tiltc.files import settle
 from tiltc.planfile import write_plan
 
 folder = Path(sys.argv[1])
@@ -45,7 +47,10 @@ def files_of(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_killed_compile_leaves_a_whole_plan(tmp_path: Path, seed: int) -> None:
-    """SIGKILL at a random moment of writing: the files are those of one plan to the byte, and the digests hold."""
+    """SIGKILL at a random moment of writing: the files are those of one plan to the byte, and the digests hold.
+
+    What its writer could not carry out, the next one does.
+    """
     write_plan(other(), fabricated.rows(), tmp_path / "without")
     write_plan(plan(), fabricated.rows(), tmp_path / "with", VECTORS)
     writer = subprocess.Popen(
@@ -58,6 +63,7 @@ def test_a_killed_compile_leaves_a_whole_plan(tmp_path: Path, seed: int) -> None
     time.sleep(random.Random(seed).uniform(0, 0.3))
     writer.kill()
     writer.communicate()
+    settle(tmp_path / "plan", PLAN_FILES)
     loaded, found = read_plan(tmp_path / "plan")
     assert loaded is not None, [*found]
     assert files_of(tmp_path / "plan") in (files_of(tmp_path / "without"), files_of(tmp_path / "with"))

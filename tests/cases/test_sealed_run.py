@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from tests.worlds import SPEC, Said, World, make_world
 from tiltc.canonical import canonical_json, sha256_file, sha256_text
 from tiltc.evidence import hashed, weights
 from tiltc.seal import sealed_bytes
+from tiltc_runtime.record import BY_PRODUCT, OPENED
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PROMPTS = [{"prompt": text} for text in ("One?", "Two things?", "And a third?", "What of four?")]
@@ -93,18 +95,36 @@ def test_every_file_of_the_model_is_compared_with_the_record(world: World, file:
 
 
 def test_a_stranger_in_the_model_is_refused(world: World) -> None:
-    """A loader might open it; a model card does no harm."""
-    stranger = world.write("run/model/pytorch_model.bin", b"x")
-    try:
-        said = verified(world)
-    finally:
-        stranger.unlink()
-    assert said.codes == ["T653"]
-    card = world.write("run/model/README.md", "mine")
+    """A loader might open it; what no loader of models opens does no harm."""
+    for name in ("pytorch_model.bin", "processor_config.json", "added_vocab.txt", "chat_templates/rag.jinja"):
+        stranger = world.write(f"run/model/{name}", b"x")
+        try:
+            said = verified(world)
+        finally:
+            stranger.unlink()
+        assert said.codes == ["T653"], name
+    harmless = [
+        world.write(f"run/model/{name}", "mine")
+        for name in ("README.md", "model.Q4.gguf", "onnx/model.onnx", "serve.log", "eval_results.json", "notes.txt")
+    ]
     try:
         assert world.tiltc("run", "plan", "-o", "run").code == 0
     finally:
-        card.unlink()
+        for file in harmless:
+            file.unlink()
+
+
+def test_vocabularies_of_all_tokenizers_count() -> None:
+    """Whatever the tokenizers of transformers call their files, one that came later is a stranger."""
+    import transformers
+
+    texts = [
+        f.read_text(encoding="utf-8") for f in Path(transformers.__file__).parent.glob("models/*/tokenization_*.py")
+    ]
+    named = [re.search(r"VOCAB_FILES_NAMES\s*=\s*\{(.*?)\}", text, re.DOTALL) for text in texts]
+    names = {name for found in named if found for name in re.findall(r':\s*"([^"]+)"', found[1])}
+    assert {"vocab.txt", "merges.txt", "spiece.model"} <= names
+    assert [name for name in names if not OPENED.fullmatch(name) or BY_PRODUCT.fullmatch(name)] == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"[]", b'{"run": {}', b'{"run": {}, "sessions": 3}', b"\xff"])

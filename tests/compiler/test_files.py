@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tiltc import files
+from tiltc import beside, files
+from tiltc.beside import machine
 from tiltc.files import READY, settle, write_bytes, write_files, write_text, write_whole, writing
 
 OLD = {"a.txt": "old a", "b.txt": "old b", "c.txt": "old c"}
@@ -153,13 +156,106 @@ def test_a_folder_from_elsewhere_moves_only_what_is_its_own(tmp_path: Path) -> N
 
 
 def test_only_what_the_dead_left_is_swept(tmp_path: Path) -> None:
-    """Unfinished files of processes that live, and files that only look alike, stay."""
-    mine, dead = tmp_path / f".tiltc-{os.getpid()}-01234567.json", tmp_path / ".tiltc-99999999-01234567.json"
-    alike = tmp_path / ".tiltc-notes"
-    for path in (mine, dead, alike):
+    """Unfinished files of processes that live, or lived a day ago on another machine, and what looks alike, stay."""
+    here = machine()
+    mine, dead = (
+        tmp_path / f".tiltc-{os.getpid()}-{here}-01234567.json",
+        tmp_path / f".tiltc-99999999-{here}-01234567.json",
+    )
+    alike, theirs = tmp_path / ".tiltc-notes", tmp_path / ".tiltc-99999999-89abcdef-01234567"
+    older = [tmp_path / ".tiltc-99999999-89abcdef-76543210", tmp_path / f".tiltc-{os.getpid()}-01234567"]
+    for path in (mine, dead, alike, theirs, *older):
         path.write_text("x")
+    for path in (alike, *older):
+        os.utime(path, (0, 0))
     files.sweep(tmp_path)
-    assert {*tmp_path.iterdir()} == {mine, alike}
+    assert {*tmp_path.iterdir()} == {mine, alike, theirs}
+
+
+def test_a_work_folder_of_another_machine_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers that share a folder, whose process numbers say nothing to each other."""
+
+    def meanwhile(part: Path) -> None:
+        part.write_text("slow")
+        with monkeypatch.context() as patch:
+            patch.setattr(beside, "machine", lambda: "89abcdef")
+            patch.setattr(beside, "_alive", lambda process: False)
+            write_files(tmp_path, fills({"b.txt": "quick"}))
+
+    write_files(tmp_path, {"a.txt": meanwhile})
+    assert texts_in(tmp_path) == {"a.txt": "slow", "b.txt": "quick"}
+
+
+def waiting(folder: Path) -> None:
+    """A set whose process was killed when it was complete."""
+    (folder / READY).mkdir(parents=True)
+    for name, text in {**NEW, files.REMOVED: "c.txt"}.items():
+        (folder / READY / name).write_text(text)
+
+
+def test_a_set_is_not_lost_to_who_carries_out_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process is about to remove an older set that it has moved; what another commits meanwhile stays."""
+    write_files(tmp_path, fills(OLD))
+    waiting(tmp_path)
+    at, go, real = threading.Event(), threading.Event(), files.flush_to_disk
+
+    def slow(path: Path) -> None:
+        if threading.current_thread() is older and path == tmp_path:
+            at.set()
+            go.wait(0.5)
+        real(path)
+
+    commit = files._commit
+
+    def committed(*args: Any) -> None:
+        commit(*args)
+        go.set()
+        older.join(5)
+
+    monkeypatch.setattr(files, "flush_to_disk", slow)
+    monkeypatch.setattr(files, "_commit", committed)
+    older = threading.Thread(target=settle, args=(tmp_path, NAMES))
+    older.start()
+    assert at.wait(5)
+    write_files(tmp_path, fills(dict.fromkeys(NAMES, "newest")))
+    assert texts_in(tmp_path) == dict.fromkeys(NAMES, "newest")
+
+
+def test_sets_of_many_writers_come_one_after_the_other(tmp_path: Path) -> None:
+    """Four processes replace a set at once: at the end there is one of theirs, whole, and nothing is left beside it."""
+    running: list[int] = []
+    for number in range(4):
+        process = os.fork()
+        if process == 0:
+            for turn in range(15):
+                write_files(tmp_path, fills(dict.fromkeys(NAMES, f"{number} {turn}")))
+            os._exit(0)
+        running.append(process)
+    assert [os.waitpid(process, 0)[1] for process in running] == [0] * 4
+    left = texts_in(tmp_path)
+    assert (left.keys(), len({*left.values()}), left["a.txt"][1:]) == ({*NAMES}, 1, " 14")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_that_somebody_holds_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under `flock plan tiltc compile`, or on a file system without locks."""
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    write_files(tmp_path, fills(NEW))
+    os.close(held)
+    assert texts_in(tmp_path) == NEW
+
+
+def test_a_reader_is_told_of_a_set_that_waits(tmp_path: Path) -> None:
+    """And finds the folder as it was, whatever waits there."""
+    write_files(tmp_path, fills(OLD))
+    assert not files.unfinished(tmp_path)
+    waiting(tmp_path)
+    assert files.unfinished(tmp_path)
+    assert texts_in(tmp_path) == OLD
+    settle(tmp_path, NAMES)
+    assert not files.unfinished(tmp_path)
 
 
 def test_a_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""T585-T587: places that a verb does not write to. Part of the T5xx family, see `stale.py`."""
+"""T585-T588: places that a verb does not write to, or left unfinished. Part of the T5xx family, see `stale.py`."""
 
 from __future__ import annotations
 
@@ -49,5 +49,23 @@ evidence, or one of yours. Nothing was written.
 Example: `tiltc export plan -o plan/rows.parquet`.
 
 What to do: name another file, or move this one away first.""",
+    ),
+    Code(
+        "T588",
+        "unfinished replacement",
+        Severity.ERROR,
+        """The files of a plan are replaced as one set: a complete new set lies in `.tiltc-ready`, and is then moved over the older
+one. Here such a set still waits, since the process that wrote it was killed. The files beside it may be of either set.
+
+The next `tiltc compile` into the folder carries the set out before it writes. What only reads the plan (`run`, `show`,
+`compile --check`, `export`) changes nothing in the folder and refuses: files in a hidden folder are not the plan that was reviewed.
+
+Example:
+
+    error[T588]: unfinished replacement: plan
+
+after `tiltc compile spec.yaml -o plan` was killed as it moved its files.
+
+What to do: compile the plan again. Where `.tiltc-ready` came with a checkout, remove it: it belongs in no repository.""",
     ),
 )

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tiltc.canonical import canonical_json, sha256_text
-from tiltc.files import settle, write_files
+from tiltc.files import settle, unfinished, write_files
 from tiltc_runtime.report.model import Report
 
 __all__ = ["Report", "read_report", "write_report"]
@@ -21,7 +21,8 @@ FILES = (REPORT, SEAL, "report.md", "report.html", ROLLOUTS)
 
 def read_report(folder: Path) -> Report:
     """The report of a verified run. Raises OSError, or ValueError where it is not as this version wrote it."""
-    settle(folder, FILES)
+    if unfinished(folder):
+        raise ValueError("the replacement of its report was not finished")
     text = (folder / REPORT).read_bytes()
     if sha256_text(text.decode()) != (folder / SEAL).read_text(encoding="utf-8").strip():
         raise ValueError(f"{REPORT} is not what was written")
@@ -40,6 +41,8 @@ def write_report(report: Report, folder: Path, rollouts: Callable[[Path], object
     pages = {REPORT: text, SEAL: f"{sha256_text(text)}\n", "report.md": render_markdown(report)}
     pages |= {"report.html": render_html(report)}
     fills: dict[str, Callable[[Path], object]] = {name: partial(_write, page) for name, page in pages.items()}
+    # with the rollouts, which this report may leave as they are
+    settle(folder, FILES)
     write_files(folder, fills | ({ROLLOUTS: rollouts} if rollouts else {}))
     return folder / "report.html"
 
