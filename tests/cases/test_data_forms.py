@@ -488,3 +488,55 @@ def test_harvest_says_what_it_took(tmp_path: Path) -> None:
     assert (
         line == f"harvest: pairs.jsonl: {len(rows)} rows read as pairs, messages; prompt: `prompt`; not read: `source`"
     )
+
+
+def cut_from(rows: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str], str]:
+    """Prompts and chosen responses of texts that begin with their prompt, the codes, and the line."""
+    taken, found = take(Scan.of([{"chosen": a, "rejected": b} for a, b in rows]), "p.jsonl")
+    assert taken is not None, list(found)
+    return [(str(p.prompt), str(p.chosen)) for p in taken.pairs], [d.code for d in found], taken.line
+
+
+def test_the_first_of_several_choices_is_no_answer() -> None:
+    """`A:` ends a prompt only behind a question that is marked as one, and not where `B:` follows."""
+    choices = "Which planet is red?\nA: Mars\nB: Venus\n"
+    for asked in (choices, "Question: " + choices):
+        pairs, codes, _ = cut_from([(asked + "Surely Mars.", asked + "Venus it is.")] * 4)
+        assert [prompt.strip() for prompt, _ in pairs] == [asked.strip()] * 4
+        assert codes == ["T551"]
+    pairs, codes, line = cut_from([("Q: Is it?\nA: It is.", "Q: Is it?\nA: It isn't.")] * 4)
+    assert pairs == [("Q: Is it?\nA:", " It is.")] * 4
+    assert codes == ["T551"]
+    assert "cut at `A:`" in line
+
+
+@pytest.mark.parametrize(
+    "dialogue", ["Here it is:\n\nBot: hello", "Here:\n\nUser: hi\n\nBot: hello", "AI: I am\n\nAI: you"]
+)
+def test_a_dialogue_in_both_answers_belongs_to_the_answers(dialogue: str) -> None:
+    """The prompt ends with the assistant's turn as the data set usually spells it, whatever the answers play."""
+    asked = "\n\nHuman: Is it?\n\nAssistant:"
+    plain = [(f"{asked} Yes {i}.", f"{asked} No {i}.") for i in range(5)]
+    pairs, codes, _ = cut_from([*plain, (f"{asked} {dialogue}, friend.", f"{asked} {dialogue} there.")])
+    assert pairs[-1] == (asked, f" {dialogue}, friend.")
+    assert codes == []
+
+
+def test_a_weak_marker_is_said() -> None:
+    """Where nothing but `TL;DR:` marks the end of prompts, that is what the finding says."""
+    taken, found = take(
+        Scan.of([{"chosen": f"Post {i}.\nTL;DR: yes", "rejected": f"Post {i}.\nTL;DR: no"} for i in range(3)]),
+        "p.jsonl",
+    )
+    assert taken is not None
+    assert [d.primary.text for d in found] == ["3 of 3 prompts of p.jsonl are cut at `TL;DR:`"]
+
+
+def test_prompts_that_were_taken_off_the_responses_are_said() -> None:
+    """Of many rows too: the time is that of the rows, and not of their square."""
+    rows = [{"prompt": f"Say {i}: ", "chosen": f"Say {i}: yes", "rejected": f"Say {i}: no"} for i in range(20_000)]
+    taken, found = take(Scan.of(rows), "p.jsonl")
+    assert taken is not None
+    assert list(found) == []
+    assert taken.pairs[-1].chosen == "yes"
+    assert "taken off the responses of 20000, which began with it" in taken.line

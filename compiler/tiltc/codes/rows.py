@@ -30,7 +30,8 @@ What to do: name the column; `columns: {prompt: prompt}` says that an empty `pro
         """\
 Rows have `chosen` and `rejected` and no prompt, and no sign of a turn, such as `Assistant:` or `<|im_start|>assistant`, is in
 what both begin with. The shared beginning is then taken for the prompt, up to the last whole word. Where both responses begin
-with the same words, these words go to the prompt, and no concept is found in them.
+with the same words, these words go to the prompt, and no concept is found in them. A line such as `Answer:`, `A:` or `TL;DR:`,
+which a text may have for other reasons, is taken for the end of the prompt where most rows have it, and said here.
 
 Example:
 

@@ -14,7 +14,7 @@ from tiltc.data.kinds import Fault, Row, Scan
 from tiltc.data.pair import Pair, Text, plain_text
 from tiltc.data.printed import printed_columns, printed_fault
 from tiltc.data.rows import Parts, parts_of, split
-from tiltc.data.turns import cut_all
+from tiltc.data.turns import WEAK, cut_all
 from tiltc.diagnostics import Diagnostics
 from tiltc.printing import one_line
 from tiltc.spec import FileRef, HubRef
@@ -90,7 +90,9 @@ def take(scan: Scan, name: str, wish: Wish | None = None) -> tuple[Taken | None,
     if found.failed:
         return None, found
     split_up, origins = _split_all(read, form)
+    found_so = split_up
     split_up = _without_repeats(split_up, name, found)
+    repeated = sum(now is not then for now, then in zip(split_up, found_so, strict=True))
     _check_prompts(split_up, origins, rows, form, name, found, sure="prompt" in wish.columns)
     _check_unread(rows, form, name, found)
     _check_labels(rows, form, name, found)
@@ -98,7 +100,9 @@ def take(scan: Scan, name: str, wish: Wish | None = None) -> tuple[Taken | None,
     if found.failed:
         return None, found
     pairs = _identified(split_up, read, form)
-    return Taken(pairs, [r.number for r in read], _line(pairs, origins, rows, form, scan, len(faults), name)), found
+    return Taken(
+        pairs, [r.number for r in read], _line(pairs, origins, repeated, rows, form, scan, len(faults), name)
+    ), found
 
 
 def normalise(rows: Sequence[Row], name: str) -> tuple[list[Pair] | None, Diagnostics]:
@@ -229,6 +233,7 @@ def _split_all(read: Sequence[_Read], form: Form) -> tuple[list[tuple[Text, Text
 _NONE = Form("", "", frozenset(), lambda _: "")
 #: how a prompt is called that nothing marks
 SHARED = "shared beginning"
+_WEAKLY = frozenset(f"cut at `{marker}`" for marker in WEAK)
 
 
 def _without_repeats(
@@ -239,17 +244,16 @@ def _without_repeats(
     again = [i for i in asked if _repeats(*made[i])]
     if not again or 2 * len(again) < len(asked):
         return made
+    repeating = frozenset(again)
     if len(again) < len(asked):
-        notes = [
-            f"row {i + 1} begins with its prompt, row {next(j for j in asked if j not in set(again)) + 1} does not"
-            for i in again[:1]
-        ]
+        other = next(j for j in asked if j not in repeating)
+        notes = [f"row {i + 1} begins with its prompt, row {other + 1} does not" for i in again[:1]]
         helps = ["take the prompt off the responses, or leave `prompt` out where the responses hold it"]
         text = f"the responses of {len(again)} of {len(asked)} rows of {name} begin with their prompt"
         found.add("T552", None, text, notes=notes, helps=helps)
         return made
     return [
-        (p, c[len(p) :], r[len(p) :] if len(r) else r) if i in set(again) else (p, c, r)
+        (p, c[len(p) :], r[len(p) :] if len(r) else r) if i in repeating else made[i]
         for i, (p, c, r) in enumerate(made)
     ]
 
@@ -293,6 +297,26 @@ def _check_prompts(
         ]
         text = f"{len(guessed)} of {len(made)} prompts of {name} are what both responses begin with"
         found.add("T551", None, text, notes=notes, helps=helps)
+    if not found.failed:
+        _check_weak(made, origins, name, found)
+
+
+def _check_weak(
+    made: Sequence[tuple[Text, Text, Text]], origins: Sequence[str], name: str, found: Diagnostics
+) -> None:  # fmt: skip
+    """T551 where what marks the end of prompts may stand in any text."""
+    weak = [i for i, origin in enumerate(origins) if origin in _WEAKLY]
+    if not weak:
+        return
+    prompt, chosen, _ = made[weak[0]]
+    notes = [
+        f"the first ends with {str(prompt)[-40:]!r}, and its chosen response begins with {str(chosen)[:40]!r}",
+        "texts have such a line for other reasons too",
+    ]
+    text = f"{len(weak)} of {len(made)} prompts of {name} are {Counter(origins[i] for i in weak).most_common(1)[0][0]}"
+    found.add(
+        "T551", None, text, notes=notes, helps=["where they end elsewhere, give the prompts in a column `prompt`"]
+    )
 
 
 def _asking(rows: Sequence[Row], form: Form) -> list[str]:
@@ -365,8 +389,9 @@ def _identified(made: Sequence[tuple[Text, Text, Text]], read: Sequence[_Read], 
 
 
 def _line(
-    pairs: Sequence[Pair], origins: Sequence[str], rows: Sequence[Row], form: Form, scan: Scan, left_out: int, name: str
-) -> str:
+    pairs: Sequence[Pair], origins: Sequence[str], repeated: int, rows: Sequence[Row], form: Form, scan: Scan,
+    left_out: int, name: str,
+) -> str:  # fmt: skip
     kind = ", messages" if pairs and pairs[0].conversational else ", text"
     counts = Counter(origins)
     one = len(counts) == 1
@@ -374,6 +399,8 @@ def _line(
         origin + ("" if one and "cut" not in origin else f" in {n}") for origin, n in counts.most_common()
     )
     parts = [f"{name}: {len(pairs)} rows read as {form.words}{kind}", f"prompt: {prompts or 'none'}"]
+    if repeated:
+        parts.append(f"taken off the responses of {repeated}, which began with it")
     if form.single and (bad := sum(pair.status == "unwanted" for pair in pairs)):
         parts.append(f"{len(pairs) - bad} wanted, {bad} unwanted")
     if scan.split:

@@ -23,14 +23,21 @@ MARKERS: dict[str, str] = {
     "### Response:": r"(?:^|\n)###? Response:\n{0,2}",
     "### Assistant:": r"(?:^|\n)###? ?Assistant:\n{0,2}",
     "### Answer:": r"(?:^|\n)###? Answer:\n{0,2}",
-    "Assistant:": r"(?:^|\n)[ \t]{0,8}(?:Assistant|ASSISTANT|AI|Bot|GPT4 Correct Assistant):",
+    "Assistant:": r"(?:^|\n)[ \t]{0,8}Assistant:",
+    "ASSISTANT:": r"(?:^|\n)[ \t]{0,8}ASSISTANT:",
+    "AI:": r"(?:^|\n)[ \t]{0,8}AI:",
+    "Bot:": r"(?:^|\n)[ \t]{0,8}Bot:",
+    "GPT4 Correct Assistant:": r"(?:^|\n)[ \t]{0,8}GPT4 Correct Assistant:",
     " ASSISTANT:": r"\bASSISTANT:",
     "<|end_of_turn|>GPT4 Correct Assistant:": r"<\|end_of_turn\|>GPT4 Correct Assistant:",
-    "Answer:": r"\n(?:Answer|A|Response):",
+    "Answer:": r"\nAnswer:",
+    "Response:": r"\nResponse:",
+    "A:": r"\nA:",
     "TL;DR:": r"(?:^|\n)TL;DR:",
 }  # fmt: skip
 #: markers that texts have for other reasons too: they count where most prompts have them
-_WEAK = frozenset(("### Answer:", "Answer:", "TL;DR:"))
+WEAK = frozenset(("### Answer:", "Answer:", "Response:", "A:", "TL;DR:"))
+_QUESTION, _CHOICE = re.compile(r"(?:^|\n)[ \t]{0,8}(?:Q|Question):"), re.compile(r"\nB:")
 _MARKERS = {name: re.compile(pattern) for name, pattern in MARKERS.items()}
 #: how a turn of the user's begins
 _USERS = re.compile(
@@ -70,24 +77,31 @@ def cut_all(texts: Sequence[tuple[str, str]]) -> list[Cut]:
     """
     ends = [shared(chosen, rejected) for chosen, rejected in texts]
     counts = Counter(name for (chosen, _), end in zip(texts, ends, strict=True) for name in _found(chosen[:end]))
-    usual = (name for name, count in counts.items() if name not in _WEAK or 2 * count > len(texts))
+    usual = (name for name, count in counts.items() if name not in WEAK or 2 * count > len(texts))
     order = sorted(usual, key=lambda name: -counts[name])
     return [_cut(chosen, rejected, end, order) for (chosen, rejected), end in zip(texts, ends, strict=True)]
 
 
 def has_marker(chosen: str, rejected: str) -> bool:
     """Whether two texts share a turn of the assistant's that begins."""
-    beginning = chosen[: shared(chosen, rejected)]
-    return any(pattern.search(beginning) for pattern in _MARKERS.values())
+    return any(True for _ in _found(chosen[: shared(chosen, rejected)]))
 
 
 def _found(text: str) -> Iterable[str]:
-    return (name for name, pattern in _MARKERS.items() if pattern.search(text))
+    return (name for name in _MARKERS if _last(name, text, len(text)) is not None)
+
+
+def _last(name: str, text: str, end: int) -> int | None:
+    """Where the last marker of a name ends in a text up to `end`. `A:` is one behind a question, and no first of choices."""
+    last = max((match.end() for match in _MARKERS[name].finditer(text, 0, end)), default=None)
+    if last is None or name != "A:":
+        return last
+    return last if _QUESTION.search(text, 0, last) and not _CHOICE.search(text, last, end) else None
 
 
 def _cut(chosen: str, rejected: str, end: int, order: Sequence[str]) -> Cut:
     for name in order:
-        last = max((match.end() for match in _MARKERS[name].finditer(chosen, 0, end)), default=None)
+        last = _last(name, chosen, end)
         if last is not None and not _asked_again(chosen, rejected, last, end, name):
             return Cut(chosen[:last], chosen[last:], rejected[last:], name)
     at = _between_words(chosen, rejected, end)
@@ -96,8 +110,11 @@ def _cut(chosen: str, rejected: str, end: int, order: Sequence[str]) -> Cut:
 
 def _asked_again(chosen: str, rejected: str, last: int, end: int, name: str) -> bool:
     """Whether a turn of the user's follows in what the texts share, and the answer to it has no marker: the dialogue is
-    part of the question, such as a transcript, and nothing marks where it ends."""
-    if not _USERS.search(chosen, last, end):
+    part of the question, such as a transcript, and nothing marks where it ends. A user that is called otherwise than before
+    is one in the answer."""
+    before = {match[0].strip() for match in _USERS.finditer(chosen, 0, last)}
+    asking = {match[0].strip() for match in _USERS.finditer(chosen, last, end)}
+    if not asking or (before and not before & asking):
         return False
     return not any(_MARKERS[name].search(text, last) for text in (chosen, rejected))
 
