@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tiltc.allow import apply_allows
-from tiltc.datafile import read_pairs
+from tiltc.datafile import read_data, read_pairs
 from tiltc.diagnostics import Diagnostic, Diagnostics
 from tiltc.evidence.find import local_path
 from tiltc.parse import SpecFile
 from tiltc.parse.library import leads_out
-from tiltc.paths import leads_outside, outside
+from tiltc.paths import found_at, leads_outside, outside
+from tiltc.promptrows import asked_of
+from tiltc.questions import is_builtin
 from tiltc.spec import FileRef
 
 
@@ -22,15 +24,17 @@ def lint_data(path: Path) -> tuple[str | None, Diagnostics]:
 
 
 def lint_data_of(file: SpecFile) -> tuple[str | None, Diagnostics]:
-    """The same of the data that a spec names, at its place in the spec. Data that is not local is not looked at.
+    """The same of the data that a spec names, at its place in the spec; T651 where its prompts can't be read.
 
-    A spec may come from a stranger: T116 for data and prompts outside of its repository, of which nothing is read.
+    Data that is not local is not looked at. A spec may come from a stranger: T116 for data and prompts outside of its
+    repository, of which nothing is read.
     """
     ref, placed = file.spec.data, Diagnostics(list(_outside(file)))
-    path = local_path(ref, file.folder)
-    if path is None or placed:
+    if placed:
         return None, placed
-    taken, found = read_pairs(path, ref)
+    placed.extend(_prompts(file))
+    path = local_path(ref, file.folder)
+    taken, found = read_pairs(path, ref) if path is not None else (None, Diagnostics())
     for d in found:
         placed.add(d.code, file.at(("data",)), d.primary.text, notes=d.notes, helps=d.helps)
     kept, _ = apply_allows(file, placed, ())
@@ -50,3 +54,21 @@ def _reaches_out(text: str, path: Path, file: SpecFile) -> bool:
     if leads_outside(text, file.folder, file.roots):
         return True
     return path.is_dir() and any(outside(inner, file.roots) for inner in path.rglob("*") if inner.is_symlink())
+
+
+def _prompts(file: SpecFile) -> Diagnostics:
+    """Can the file of `verify.prompts` be asked?"""
+    name, found = file.spec.verify.prompts, Diagnostics()
+    if is_builtin(name):
+        return found
+    rows, said = read_data(found_at(name, file.folder))
+    faults = [d.primary.text for d in said if d.severity == "error"]
+    try:
+        asked = [asked_of(row, number) for number, row in enumerate(rows or (), 1)]
+    except ValueError as problem:
+        faults.append(str(problem))
+    else:
+        faults += [] if asked or faults else ["it holds no prompt"]
+    if faults:
+        found.add("T651", file.at(("verify", "prompts")), f"`verify.prompts: {name}`", notes=faults)
+    return found

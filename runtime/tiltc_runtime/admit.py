@@ -270,7 +270,8 @@ def _check_terms(terms: Sequence[Action], plain: bool, found: Diagnostics) -> No
 
 def _check_prompts(pairs: Sequence[Pair], found: Diagnostics) -> None:
     """GRPO renders all prompts alike."""
-    own = Form.of(pairs).varied
+    form = Form.of(pairs)
+    own = 0 if form.text else form.varied
     if own:
         helps = ["take `tools` and `chat_template_kwargs` out of the data, or train by another method"]
         found.add(

@@ -7,21 +7,26 @@ verify, prompts of GRPO) is asked in the same `Form`.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os.path import commonprefix
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from tiltc.canonical import canonical_json, sha256_text
+from tiltc.data.turns import ends_in_marker
 from tiltc.diagnostics import Diagnostics, Span
 from tiltc_runtime.pairs import Message, Pair, Text
-from tiltc_runtime.tokens import Encoded, Ids, bare_text, common, encode_response, prompt_ids
+from tiltc_runtime.tokens import Encoded, Ids, bare_text, encode_response, prompt_ids
 
 #: characters of a template's arguments that a finding shows
 WIDEST = 120
+#: of so many in a hundred rows is said what is said of all
+NEARLY_ALL = 95
 #: where what all prompts begin with stops being a frame and may be chance
 FRAME_END = re.compile(r".*(?:: ?|\n)", re.DOTALL)
 
@@ -65,13 +70,13 @@ class Form(BaseModel):
 
     #: rows are plain text, no conversations
     text: bool = False
-    #: what plain prompts begin and end with, such as `\n\nHuman: ` and `\n\nAssistant:`
+    #: what nearly all plain prompts begin and end with, such as `\n\nHuman: ` and `\n\nAssistant:`
     begins: str = ""
     ends: str = ""
-    #: arguments that all rows give to the chat template
+    #: arguments that nearly all rows give to the chat template
     arguments: dict[str, Any] = {}
     rows: int = 0
-    #: rows that give it other arguments beside these
+    #: rows that give it other arguments; of plain text those outside of the frame, or that would need one where there is none
     varied: int = 0
 
     @classmethod
@@ -79,10 +84,10 @@ class Form(BaseModel):
         if not pairs:
             return cls()
         if not pairs[0].conversational:
-            begins, ends = _frame([str(pair.prompt) for pair in pairs])
-            return cls(text=True, begins=begins, ends=ends, rows=len(pairs))
-        first = pairs[0].template
-        shared = {k: v for k, v in first.items() if all(k in p.template and p.template[k] == v for p in pairs)}
+            prompts = [str(pair.prompt) for pair in pairs]
+            begins, ends = _frame(prompts)
+            return cls(text=True, begins=begins, ends=ends, rows=len(pairs), varied=_outside(prompts, begins, ends))
+        shared = _arguments([pair.template for pair in pairs])
         varied = sum(p.template != shared for p in pairs)
         return cls(arguments=shared, rows=len(pairs), varied=varied)
 
@@ -113,27 +118,76 @@ class Form(BaseModel):
 CONVERSATIONS = Form()
 
 
+def _arguments(templates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What nearly all rows tell their template: one odd row doesn't decide for the others."""
+    shared: dict[str, Any] = {}
+    for key in {key for template in templates for key in template}:
+        told = [template[key] for template in templates if key in template]
+        value = _majority(told)
+        if _nearly_all(sum(one == value for one in told), len(templates)):
+            shared[key] = value
+    return shared
+
+
+def _majority(values: Sequence[Any]) -> Any:
+    """The value that more than half of them are, if there is one (Boyer and Moore's vote: values need no hash)."""
+    best, votes = None, 0
+    for value in values:
+        best = best if votes else value
+        votes += 1 if value == best else -1
+    return best
+
+
+def _nearly_all(count: int, of: int) -> bool:
+    return count >= _most(of)
+
+
+def _most(of: int) -> int:
+    """How many are nearly all: of fewer than twenty, all."""
+    return math.ceil(of * NEARLY_ALL / 100)
+
+
 def _frame(prompts: Sequence[str]) -> tuple[str, str]:
-    """What all prompts of two or more begin and end with, where they end in a line of their own."""
+    """What nearly all prompts of two or more begin and end with, where they end in a line of their own."""
     different = sorted(set(prompts))
-    ends = _shared([prompt[::-1] for prompt in different])[::-1]
-    if len(different) < 2 or "\n" not in ends:
+    if len(different) < 2:
         return "", ""
-    begins = FRAME_END.match(_shared(different))
-    return begins[0] if begins else "", ends[ends.index("\n") :]
+    ends = _usual([prompt[::-1] for prompt in different], lambda end: end[: end.rfind("\n") + 1])[::-1]
+    if not ends:
+        return "", ""
+    return _usual([prompt for prompt in different if prompt.endswith(ends)], _frame_begin), ends
 
 
-def _shared(texts: Sequence[str]) -> str:
-    """The longest beginning of all."""
-    first, last = min(texts), max(texts)
-    return first[: common(tuple(map(ord, first)), tuple(map(ord, last)))]
+def _frame_begin(shared: str) -> str:
+    found = FRAME_END.match(shared)
+    return found[0] if found else ""
+
+
+def _usual(texts: Sequence[str], frame: Callable[[str], str]) -> str:
+    """The frame in what all texts begin with; where there is none, in what nearly all begin with."""
+    ordered = sorted(texts)
+    return frame(_shared(ordered, len(texts))) or frame(_shared(ordered, _most(len(texts))))
+
+
+def _shared(ordered: Sequence[str], count: int) -> str:
+    """The longest beginning that so many of the texts have: in order, they are neighbours."""
+    ends = zip(ordered, ordered[count - 1 :], strict=False)
+    return max((commonprefix(pair) for pair in ends), key=len)  # noqa: RUF071 - signs, no paths
+
+
+def _outside(prompts: Sequence[str], begins: str, ends: str) -> int:
+    """Prompts outside of the frame; without one, those with an answer's beginning, where they are more than a few."""
+    if ends:
+        return sum(not (prompt.startswith(begins) and prompt.endswith(ends)) for prompt in prompts)
+    marked = sum(map(ends_in_marker, prompts))
+    return 0 if _nearly_all(len(prompts) - marked, len(prompts)) else marked
 
 
 def differing(form: Form, prompts: Sequence[Prompt]) -> list[str]:
     """In what prompts differ from the rows, with numbers; empty where they are asked as the rows were."""
     notes: list[str] = []
     if form.varied:
-        notes.append(f"{form.varied} of {form.rows} rows have template arguments of their own, which no prompt gets")
+        notes.append(f"{form.varied} of {form.rows} rows {_own(form)}")
     if form.text:
         more = sum(len(prompt.messages) > 1 for prompt in prompts)
         notes += [f"rows are plain text, and {more} of {len(prompts)} prompts have several messages"] if more else []
@@ -144,6 +198,15 @@ def differing(form: Form, prompts: Sequence[Prompt]) -> list[str]:
         if asked != trained:
             notes.append(f"{count} of {len(prompts)} prompts have {asked}, {form.rows - form.varied} rows {trained}")
     return notes
+
+
+def _own(form: Form) -> str:
+    """What rows have for themselves."""
+    if not form.text:
+        return "have template arguments of their own, which no prompt gets"
+    if form.ends:
+        return f"don't lie between {form.begins!r} and {form.ends!r}, as all prompts will"
+    return "end where an answer begins, such as `Assistant:`; rows have no frame in common that prompts could be given"
 
 
 def _written(arguments: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ def seal(checkpoint: Path, identity: Identity) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """The checkpoints of a run: the newest that counts, and why others don't count, by their paths."""
+    """The checkpoints of a run: the newest that counts, and why newer ones don't count, by their paths."""
 
     newest: Path | None
     broken: dict[Path, tuple[str, ...]]
@@ -55,10 +55,17 @@ class Kept:
 
 
 def kept_checkpoints(folder: Path, identity: Identity) -> Kept:
-    """Look at every checkpoint in a folder, down to its bytes."""
-    faults = {path: _faults(path, identity) for path in _all(folder)}
-    whole = [path for path, said in faults.items() if not said]
-    return Kept(whole[-1] if whole else None, {path: said for path, said in faults.items() if said})
+    """Look at the checkpoints in a folder down to their bytes, from the newest to the first that is whole.
+
+    Those before it are not read: they are looked at when nothing newer is whole any more.
+    """
+    broken: dict[Path, tuple[str, ...]] = {}
+    for path in reversed(_all(folder)):
+        faults = _faults(path, identity)
+        if not faults:
+            return Kept(path, broken)
+        broken[path] = faults
+    return Kept(None, broken)
 
 
 def _faults(checkpoint: Path, identity: Identity) -> tuple[str, ...]:

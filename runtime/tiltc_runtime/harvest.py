@@ -70,7 +70,7 @@ def harvest(
         err: where progress goes; None is silent.
 
     Returns:
-        The evidence folder. Findings: T506 to T519, T546, T547, T560 to T563, T571, T572, T585.
+        The evidence folder. Findings: T506 to T519, T546, T547, T560 to T563, T571, T572, T585, T651.
     """
     found = _refused(store, cache)
     if found:
@@ -81,6 +81,9 @@ def harvest(
         found.extend(at_place(inputs.data.found, spec_file.at(("data",))))
         found.extend(inputs.differing(spec_file))
         found.extend(inputs.asked_otherwise(spec_file))
+        if found.failed:
+            # before hours are spent on what verify will not take
+            return None, found
         for line in inputs.lines:
             _say(err, f"harvest: {line}")
         folder = inputs.place(store)

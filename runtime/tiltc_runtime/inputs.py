@@ -143,10 +143,10 @@ class Inputs:
         return [line for line in (self.form.line, day if asks_for_the_date(self.tokenizer) else "") if line]
 
     def asked_otherwise(self, spec_file: SpecFile) -> Diagnostics:
-        """T566, at the spec's `verify.prompts`, where they can't be asked as the rows will be trained."""
+        """At the spec's `verify.prompts`: T651 where they can't be read, T566 where not asked as the rows will be trained."""
         prompts, found = read_prompts(self.spec.verify.prompts, self.folder)
         if prompts is None:
-            return found
+            return at_place(found, spec_file.at(("verify", "prompts")))
         return check_form(self.form, prompts, spec_file.at(("verify", "prompts")))
 
     def check_tokens(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from tiltc.datafile import read_data
 from tiltc.diagnostics import Diagnostics
 from tiltc.paths import found_at
+from tiltc.promptrows import asked_of
 from tiltc.questions import is_builtin
 from tiltc_runtime.asked import Prompt
 from tiltc_runtime.pairs import Message
@@ -79,40 +80,8 @@ def _builtin(wanted: str) -> Iterator[dict[str, Any]]:
 
 
 def _prompt(row: dict[str, Any], number: int) -> Prompt:
-    value, template = row.get("prompt") or row.get("messages"), _arguments(row, number)
-    if isinstance(value, str) and value.strip():
-        return Prompt(Prompt.of(value).messages, template)
-    if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
-        raise ValueError(f"row {number} has neither `prompt` (text or messages) nor `messages`")
-    # Parquet fills absent keys of a message with None
-    messages = [{"content": "", **{k: v for k, v in message.items() if v is not None}} for message in value]
-    while messages and messages[-1]["role"] == "assistant":
-        messages.pop()
-    if not messages:
-        raise ValueError(f"row {number} has no message to answer")
+    messages, template = asked_of(row, number)
     return Prompt(tuple(messages), template)
-
-
-def _arguments(row: dict[str, Any], number: int) -> dict[str, Any]:
-    """What a row tells its chat template; both columns may be JSON in a text, as tables have them."""
-    tools, keywords = (_parsed(row.get(key), key, number) for key in ("tools", "chat_template_kwargs"))
-    if not isinstance(tools or [], list) or not isinstance(keywords or {}, dict):
-        raise ValueError(f"row {number}: `tools` must be a list, `chat_template_kwargs` a mapping")
-    return {**({"tools": tools} if tools else {}), **{k: v for k, v in (keywords or {}).items() if v is not None}}
-
-
-def _parsed(value: Any, key: str, number: int) -> Any:
-    try:
-        return json.loads(value) if isinstance(value, str) and value.strip() else value or None
-    except (ValueError, RecursionError):
-        raise ValueError(f"row {number}: `{key}` is no JSON") from None
-
-
-def _is_message(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
-        return False
-    content = value.get("content")
-    return isinstance(content, str) or (content is None and bool(value.get("tool_calls")))
 
 
 def _unique(prompts: Iterable[Prompt]) -> Iterator[Prompt]:

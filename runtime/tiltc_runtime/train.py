@@ -32,6 +32,7 @@ from tiltc_runtime.methods import maker
 from tiltc_runtime.moved import nothing_changed, sample, share_moved
 from tiltc_runtime.places import refused_inputs, refused_run
 from tiltc_runtime.portable import name_base
+from tiltc_runtime.processes import from_main
 from tiltc_runtime.progress import Diverged, Progress, Say
 from tiltc_runtime.reach import reach
 from tiltc_runtime.record import (
@@ -161,10 +162,8 @@ def _alone(job: Job, fresh: bool, found: Diagnostics) -> tuple[RunRecord | None,
                 mark(job.folder.path, RUN)
                 if fresh:
                     job.folder.clear()
-            PartialState().wait_for_everyone()
-            found.extend(job.folder.check())
-            PartialState().wait_for_everyone()
-            record = None if found.failed else _finished(job) or _train(job, found)
+            found.extend(from_main(job.folder.check))
+            record = None if found.failed else from_main(lambda: _finished(job)) or _train(job, found)
             found.extend(nothing_changed(record) if record is not None else ())
             return record, found
     except Locked as locked:
@@ -194,14 +193,9 @@ def _locked(out: Path) -> Generator[None]:
 
 
 def _train(job: Job, found: Diagnostics) -> RunRecord:
-    folder, main = job.folder, PartialState().is_main_process
-    kept = kept_checkpoints(folder.checkpoints, folder.identity)
-    checkpoint = kept.newest
-    found.extend(kept.findings())
-    PartialState().wait_for_everyone()
-    if main:
-        kept.remove_broken()
-        folder.begin(job.admitted.loaded.folder, step_of(checkpoint) if checkpoint else 0)
+    folder = job.folder
+    checkpoint, said = from_main(lambda: _begun(job))
+    found.extend(said)
     job.say(f"training on {job.rows.counts.trained} of {job.rows.counts.pairs} pairs")
     if checkpoint:
         job.say(f"going on from step {step_of(checkpoint)}")
@@ -212,11 +206,17 @@ def _train(job: Job, found: Diagnostics) -> RunRecord:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     moved = share_moved(before, trainer.model)
     _save(trainer, folder.model, job.admitted.plan.model)
-    record = _record(job, trainer, moved) if main else None
-    if record is not None:
-        record = write_record(record, folder.path)
-    trainer.accelerator.wait_for_everyone()
-    return record or _written(folder.path)
+    return from_main(lambda: write_record(_record(job, trainer, moved), folder.path))
+
+
+def _begun(job: Job) -> tuple[Path | None, Diagnostics]:
+    """Note that a session begins; the checkpoint that it goes on from, and what is said of those that don't count."""
+    folder = job.folder
+    kept = kept_checkpoints(folder.checkpoints, folder.identity)
+    found = kept.findings()
+    kept.remove_broken()
+    folder.begin(job.admitted.loaded.folder, step_of(kept.newest) if kept.newest else 0)
+    return kept.newest, found
 
 
 def make_trainer(job: Job) -> Any:
@@ -305,12 +305,6 @@ def _record(job: Job, trainer: Any, moved: float) -> RunRecord:
         hardware=hardware(trainer.accelerator.num_processes),
         moved=moved,
     )
-
-
-def _written(folder: Path) -> RunRecord:
-    record = read_record(folder)
-    assert record is not None
-    return record
 
 
 @contextmanager

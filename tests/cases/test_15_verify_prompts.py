@@ -95,3 +95,16 @@ def test_columns_of_prompts_are_checked(tmp_path: Path, row: object) -> None:
     (finding,) = found
     assert finding.code == "T651"
     assert "row 2" in finding.notes[0]
+
+
+@pytest.mark.parametrize("content", [b'{"question": "x"}\n', b"{", b""])
+def test_prompts_that_verify_can_not_read_are_told_before_the_pass(tmp_path: Path, content: bytes) -> None:
+    """T651 by `lint --data`, and by harvest before the model reads a row."""
+    spec = SPEC + "verify: {{prompts: p.jsonl, rollouts: 2, max_new_tokens: 4}}\n"
+    world = make_world(tmp_path, shouting_rows(12), spec=spec)
+    world.write("p.jsonl", content)
+    linted, harvested = world.tiltc("lint", "--data", "spec.yaml"), world.tiltc("harvest", "spec.yaml")
+    for said in (linted, harvested):
+        assert (said.code, said.codes) == (1, ["T651"])
+        assert "spec.yaml:15:19" in said.out
+    assert not list(tmp_path.glob(".tiltc/evidence/*"))

@@ -7,6 +7,7 @@ a model gets to see when verify, a contrast or GRPO asks the rows' own prompts.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from tests.cases.shout import shouting_texts
 from tests.runtime.styles import STYLES, style_tokenizer
 from tiltc.planfile import row_table
 from tiltc.spec import Spec, Suppress
-from tiltc_runtime.asked import Form, Prompt, asked_ids, encode_asked
+from tiltc_runtime.asked import Form, Prompt, asked_ids, check_form, encode_asked
 from tiltc_runtime.data import training_rows
 from tiltc_runtime.inputs import Inputs
 from tiltc_runtime.methods.grpo import TiltedGRPOTrainer, grpo_rows
@@ -208,6 +209,41 @@ def test_plain_text_is_asked_in_the_frame_of_the_rows(tmp_path: Path) -> None:
     assert (rule.begins, rule.ends) == ("\n\nHuman: ", "\n\nAssistant:")
     assert rule.asked("Why?").text == rule.asked(FRAME.format("Why?")).text == FRAME.format("Why?")
     assert Form(text=True).asked("Why?").text == "Why?"
+
+
+def texts(prompts: list[str]) -> list[Pair]:
+    return [Pair(f"r{i}", "g", prompt, "quiet", "WOW") for i, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("odd", ["Whose prompt was guessed?", "\n\nHuman: cut", "no begin\n\nAssistant:", ""])
+def test_one_odd_row_takes_no_frame_from_the_others(odd: str) -> None:
+    """Of 201 rows 200 decide, and the odd one is counted and told (T566)."""
+    rule = Form.of(texts([*(FRAME.format(f"Item {i}?") for i in range(200)), odd]))
+    assert (rule.begins, rule.ends, rule.varied) == ("\n\nHuman: ", "\n\nAssistant:", 1)
+    (said,) = check_form(rule, [Prompt.of("Why?")])
+    assert said.code == "T566"
+    assert "1 of 201 rows don't lie between" in said.notes[0]
+
+
+def test_rows_of_which_many_have_an_answers_beginning_and_no_frame_are_told() -> None:
+    """T566 where prompts can't be asked as a good part of the rows is; a few among many are no frame."""
+    plain, framed = [f"Item {i}?" for i in range(100)], [FRAME.format(f"Item {i}?") for i in range(60)]
+    mixed, few = Form.of(texts(plain + framed)), Form.of(texts(plain + framed[:3]))
+    assert (mixed.ends, mixed.varied) == ("", 60)
+    assert [d.code for d in check_form(mixed, [Prompt.of("Why?")])] == ["T566"]
+    assert (few.ends, few.varied) == ("", 0)
+    assert Form.of(texts(plain)) == Form(text=True, rows=100)
+
+
+def test_one_odd_row_takes_no_arguments_from_the_others() -> None:
+    """As with frames: what 39 of 40 rows tell their template every prompt tells it; what 37 tell, none."""
+    asked, answer = (turn("user", "Why?"),), (turn("assistant", "So."),)
+    told = {"enable_thinking": False, "tools": [{"name": "f"}]}
+    rows = [Pair(f"r{i}", "g", asked, answer, answer, template=told) for i in range(40)]
+    odd = [replace(row, template={}) for row in rows[:3]]
+    one, three = Form.of(odd[:1] + rows[1:]), Form.of(odd + rows[3:])
+    assert (one.arguments, one.varied) == (told, 1)
+    assert (three.arguments, three.varied) == ({}, 37)
 
 
 def test_text_that_brings_its_beginning_gets_no_second(tmp_path: Path) -> None:

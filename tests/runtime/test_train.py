@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
@@ -16,10 +17,13 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 import tiltc_runtime.train as train_module
 from tests.runtime.planned import CONTROLS, PAIRS, TRAIN, forms, tiny_plan, tiny_rows, tiny_world
+from tiltc.canonical import sha256_file
 from tiltc.cli import main
 from tiltc.planfile import read_plan
+from tiltc_runtime import checkpoints
 from tiltc_runtime.progress import Progress
 from tiltc_runtime.record import RunRecord, read_record
+from tiltc_runtime.runfolder import RunFolder
 from tiltc_runtime.settings import trainer_arguments
 from tiltc_runtime.train import run
 from tiltc_runtime.trainer import TiltedDPOTrainer
@@ -308,6 +312,26 @@ def test_a_half_written_checkpoint_is_not_used(world: Path, done: RunRecord, spo
     assert [session.from_step for session in record.sessions] == [0, 4]
     assert record.weights == done.weights
     assert record.history == done.history
+
+
+def test_the_checkpoint_before_a_whole_one_is_not_read(
+    world: Path, done: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints are large: each file of the newest is read once, the older checkpoint only if that one doesn't count."""
+    out = world / "read-once"
+    interrupted(world, out, 7)
+    read = Counter[str]()
+
+    def counted(file: Path) -> str:
+        read[str(file.relative_to(out / "checkpoints"))] += 1
+        return sha256_file(file)
+
+    monkeypatch.setattr(checkpoints, "sha256_file", counted)
+    identity = RunFolder(out, {})._read().identity  # pyright: ignore[reportOptionalMemberAccess]
+    kept = checkpoints.kept_checkpoints(out / "checkpoints", identity)
+    assert (kept.newest, kept.broken) == (out / "checkpoints" / "checkpoint-6", {})
+    assert {name.split("/")[0] for name in read} == {"checkpoint-6"}
+    assert set(read.values()) == {1}
 
 
 def test_an_empty_checkpoint_folder_is_not_used(world: Path, done: RunRecord) -> None:

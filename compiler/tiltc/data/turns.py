@@ -142,3 +142,11 @@ def _letter(sign: str) -> bool:
 
 def _combining(sign: str) -> bool:
     return sign in "\u200d\ufe0f" or "\u0300" <= sign <= "\u036f" or "\U0001f3fb" <= sign <= "\U0001f3ff"
+
+
+def ends_in_marker(text: str) -> bool:
+    """Whether a text ends where the assistant's turn begins."""
+    end = len(text.rstrip())
+    return any(
+        match.end() >= end for pattern in _MARKERS.values() for match in pattern.finditer(text, max(end - 64, 0))
+    )
