@@ -54,7 +54,7 @@ def main() -> int:
         say(f"\n[{number}/{len(todo)}] {step.title}  ({elapsed(begun)} so far)\n$ tiltc {' '.join(step.arguments)}")
         code = tiltc(step.arguments)
         # verify ends with 1 when what it measured is a finding: that is a result, and the demo has shown it
-        if code > (step.arguments[0] == "verify"):
+        if code not in (0, int(step.arguments[0] == "verify")):
             return stopped(step, code)
     say(
         f"\ndone in {elapsed(begun)}"
@@ -75,9 +75,11 @@ def tiltc(arguments: tuple[str, ...]) -> int:
 
 
 def stopped(step: Step, code: int) -> int:
-    say(f"\nstopped: `tiltc {step.arguments[0]}` ended with {code}")
+    # a negative code is a signal's number
+    how = f"was killed by signal {-code} (9 is what a machine without memory sends)" if code < 0 else f"ended with {code}"
+    say(f"\nstopped: `tiltc {step.arguments[0]}` {how}")
     say("start this again to go on from here, or remove its folder to start over")
-    return code
+    return code if code > 0 else 128 - code
 
 
 def elapsed(since: float) -> str:

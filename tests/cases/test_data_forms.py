@@ -198,10 +198,11 @@ def test_labels_say_which_responses_are_wanted() -> None:
 
 
 def test_margins_are_read() -> None:
-    """A margin that is missing in some rows is said; ids do not depend on it."""
+    """A margin that is missing in some rows is said. A row with another margin is another row; one of 0 is none."""
     row = {"prompt": "a", "chosen": "b", "rejected": "c"}
     assert one({**row, "margin": 2}).margin == 2.0
-    assert one({**row, "margin": 2}).row_id == one(row).row_id
+    assert one({**row, "margin": 2}).row_id != one({**row, "margin": 3}).row_id != one(row).row_id
+    assert one({**row, "margin": 0}).row_id == one(row).row_id
     assert said([{**row, "margin": 2}, {**row, "margin": float("nan")}]) == ["T554"]
 
 
@@ -408,6 +409,8 @@ def test_labelled_rows_work_for_kto(tmp_path: Path) -> None:
     assert "single responses with `label`" in harvested.err
     compiled = world.tiltc("compile", "spec.yaml", "-o", "plan")
     assert compiled.code == 0, compiled.out + compiled.err
+    # six of twelve on either side, of which no row has both
+    assert "in 50.0% of chosen and 50.0% of rejected responses" in compiled.out
     ran = world.tiltc("run", "plan", "-o", "run")
     assert ran.code == 0, ran.out + ran.err
 

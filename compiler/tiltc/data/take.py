@@ -377,13 +377,15 @@ def _identified(made: Sequence[tuple[Text, Text, Text]], read: Sequence[_Read], 
     seen: Counter[str] = Counter()
     pairs: list[Pair] = []
     for (prompt, chosen, rejected), r in zip(made, read, strict=True):
-        template = r.parts.template
-        content: list[Any] = [prompt, chosen, rejected, *([template] if template else [])]
+        template, margin = r.parts.template, r.parts.margin
+        # a reward model learns another thing from another margin; none is that of 0
+        told = [template] * bool(template) + [{"margin": margin}] * bool(margin)
+        content: list[Any] = [prompt, chosen, rejected, *told]
         row_id = sha256_text(canonical_json(content))[:16]
         repeat = seen[row_id]
         seen[row_id] += 1
         group = sha256_text(canonical_json(prompt))[:16]
-        pair = Pair(row_id, group, prompt, chosen, rejected, template, form.single, r.parts.margin)
+        pair = Pair(row_id, group, prompt, chosen, rejected, template, form.single, margin)
         pairs.append(replace(pair, row_id=f"{row_id}-{repeat}") if repeat else pair)
     return pairs
 

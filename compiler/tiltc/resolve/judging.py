@@ -99,9 +99,12 @@ def _moments(raw: Array | None, world: World) -> tuple[float, float]:
 
 
 def _rates(raw: Array, world: World) -> tuple[float, float]:
-    """Share of chosen and of rejected responses in which the concept is present."""
+    """Share of chosen and of rejected responses in which the concept is present; of single ones, of wanted and unwanted."""
     n, usable = len(world.prompts), world.pairs.usable
-    return float(f"{raw[:n][usable].mean():.6g}"), float(f"{raw[n:][usable].mean():.6g}")
+    statuses = np.array(world.evidence.table.column("status").to_pylist())
+    chosen, rejected = raw[:n][usable & (statuses != "unwanted")], raw[n:][usable & (statuses != "single")]
+    first, second = (float(f"{side.mean():.6g}") if len(side) else 0.0 for side in (chosen, rejected))
+    return first, second
 
 
 def _status(fitted: Fitted, world: World, readout: str) -> Status:
