@@ -76,7 +76,9 @@ def tiltc(arguments: tuple[str, ...]) -> int:
 
 def stopped(step: Step, code: int) -> int:
     # a negative code is a signal's number
-    how = f"was killed by signal {-code} (9 is what a machine without memory sends)" if code < 0 else f"ended with {code}"
+    how = (
+        f"was killed by signal {-code} (9 is what a machine without memory sends)" if code < 0 else f"ended with {code}"
+    )
     say(f"\nstopped: `tiltc {step.arguments[0]}` {how}")
     say("start this again to go on from here, or remove its folder to start over")
     return code if code > 0 else 128 - code

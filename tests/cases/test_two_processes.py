@@ -17,7 +17,8 @@ from tiltc_runtime.record import read_record
 @pytest.mark.slow
 def test_torchrun_on_a_cpu(tmp_path: Path) -> None:
     """Two gloo processes train one run: nobody finds the folder in use, and one of them speaks for both."""
-    world = make_world(tmp_path, shouting_rows(8))
+    # enough for several steps: the first one warms up, and moves nothing
+    world = make_world(tmp_path, shouting_rows(32))
     assert world.tiltc("harvest", "spec.yaml").code == 0
     assert world.tiltc("compile", "spec.yaml", "-o", "plan").code == 0
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -119,7 +119,9 @@ def _of_folder(path: Path, split: str | None) -> Place:
         raise Unreadable(f"{path.name} holds no data: no file in it ends with {', '.join(KINDS)}")
     kinds = sorted({str(kind_of(file)) for file in files})
     if len(kinds) > 1:
-        raise Unreadable(f"{path.name or path} holds files of several kinds, {' and '.join(kinds)}: name one of the files")
+        raise Unreadable(
+            f"{path.name or path} holds files of several kinds, {' and '.join(kinds)}: name one of the files"
+        )
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
         by_split.setdefault(_split_of(file), []).append(file)
